@@ -1,0 +1,50 @@
+"""What a backend is: something that predicts, and apart from it something that trains from a dataset folder.
+
+A backend package (`backends/<name>/__init__.py`, light: no heavy import) has two functions:
+
+    load(version_dir: Path, *, device: str = "cpu") -> Backend      raises DataError for an artefact it cannot read
+    trainer() -> Trainer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from labelloop.values import Artefact, Budget, Metrics, Outcome, TaskItem
+
+Progress = Callable[[float, str], None]
+"""progress(share done in [0, 1], short message). It may raise LeaseLost: let it pass through, so that training stops."""
+
+
+class Backend(Protocol):
+    """A loaded model version."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the label config that the version was trained with."""
+
+    def predict(self, tasks: Sequence[TaskItem], *, want: frozenset[str] = frozenset({"regions"})) -> list[Outcome]:
+        """One outcome per task, in order; a task that fails gets a reason and never costs another its result."""
+
+
+class Trainer(Protocol):
+    """Fits and evaluates; sees a dataset folder (see labelloop.datasets), never a client, a store or the network."""
+
+    metric: str
+
+    def fit(
+        self, dataset_dir: Path, out_dir: Path, *, start: Path | None, budget: Budget, progress: Progress
+    ) -> Artefact:
+        """Train on the split "train" of the dataset; write model/, labels.json, metrics.json into `out_dir`.
+
+        `start` is the folder of an earlier version to continue from, or None. labels.json is
+        {"control", "to_name", "data_key", "type", "classes": [...], "show_threshold": {class: t}, "calibrated": bool}.
+        """
+
+    def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
+        """Metrics on the split "holdout", over score_floor, with per-item results."""
+
+    def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
+        """The headline metric recomputed from (a resample of) `Metrics.per_item`."""

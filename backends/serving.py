@@ -1,0 +1,334 @@
+"""The models that a backend serves: follows the served rows of the store, keeps local copies, swaps without a gap."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from backends.protocols import Backend
+from backends.version_labels import thresholds_of
+from labelloop.artefacts import fetch_artefact
+from labelloop.errors import LabelloopError
+from labelloop.logs import error_fields
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[Path], Backend]
+
+
+class ServedLike(Protocol):
+    """What is read of a served row of the store."""
+
+    @property
+    def project_id(self) -> int: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def model_version(self) -> str: ...
+    @property
+    def serving_id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+
+
+class ServingStore(Protocol):
+    """The part of the store that says what is served."""
+
+    def served_by(self, backend: str) -> Sequence[ServedLike]: ...
+
+
+@dataclass(frozen=True)
+class ServedRow:
+    """A served row as this process remembers it, also across restarts."""
+
+    project_id: int
+    backend: str
+    model_version: str
+    serving_id: str
+    path: str
+    digest: str
+    generation: int
+
+    @classmethod
+    def of(cls, row: ServedLike) -> ServedRow:
+        """A copy of a row of the store."""
+        return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory; `lock` is held while it predicts, because few libraries allow two threads in one model."""
+
+    digest: str
+    backend: Backend
+    thresholds: Mapping[str, float]
+    lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    at: float
+    reason: str
+
+
+def _reason(error: Exception) -> str:
+    """Why a load failed, in words that may leave this process."""
+    return (
+        str(error) if isinstance(error, LabelloopError) else f"loading failed with {type(error).__name__}; see the log"
+    )
+
+
+class ServedModels:
+    """Per project the last served row that could be loaded, and a bounded number of models in memory.
+
+    `poll` (called by a thread every `poll_s`) looks at the store. A model that does not load leaves the old one in
+    place and is tried again after `retry_s`. With the store down, the last rows known stay, also over a restart.
+    """
+
+    def __init__(
+        self,
+        backend_name: str,
+        loader: Loader,
+        store: ServingStore,
+        folder: Path,
+        *,
+        max_loaded: int = 8,
+        max_copies: int = 16,
+        poll_s: float = 2.0,
+        retry_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backend_name = backend_name
+        self.folder = folder
+        self._loader = loader
+        self._store = store
+        self._max_loaded = max_loaded
+        self._max_copies = max_copies
+        self._poll_s = poll_s
+        self._retry_s = retry_s
+        self._clock = clock
+        self._state = threading.Lock()  # held briefly; guards the four fields below
+        self._loading = threading.Lock()  # held while a model is fetched and loaded
+        self._polling = threading.Lock()
+        self._wanted: dict[int, ServedRow] | None = None
+        self._adopted: dict[int, ServedRow] = {}
+        self._standby: dict[int, str] = {}
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._failures: dict[str, _Failure] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.store_up = False
+        self.load_failures = 0
+
+    # -- following the store ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Poll in a thread of its own until `stop`."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="served-models", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.poll()
+            except Exception as error:  # the thread must outlive anything that a model or a disk does
+                log.error("poll failed", extra=error_fields(error))
+            self._stopped.wait(self._poll_s)
+
+    def poll(self) -> None:
+        """Look at the store once, and adopt what is new."""
+        with self._polling:
+            rows = self._served_rows()
+            if rows is None:
+                return
+            with self._state:
+                changed = rows != self._wanted
+                self._wanted = rows
+                if self.store_up:
+                    self._adopted = {project: row for project, row in self._adopted.items() if project in rows}
+            if changed and self.store_up:
+                self._remember(rows)
+            for row in rows.values():
+                self._adopt(row)
+            if changed:
+                self._prune_copies()
+
+    def _served_rows(self) -> dict[int, ServedRow] | None:
+        """Rows by project: the store's; when it is down, those known last; None when none ever were."""
+        try:
+            found = self._store.served_by(self.backend_name)
+        except Exception as error:  # every kind of database error; the last served rows stay
+            if self.store_up or self._wanted is None:
+                log.warning("store not reachable, the last served models stay", extra=error_fields(error))
+            self.store_up = False
+            return self._remembered() if self._wanted is None else self._wanted
+        self.store_up = True
+        # A row without a digest is a project's cold start: an order, and no model to load yet.
+        return {row.project_id: ServedRow.of(row) for row in found if row.digest}
+
+    @property
+    def _memory(self) -> Path:
+        return self.folder / "served.json"
+
+    def _remember(self, rows: Mapping[int, ServedRow]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".served-{uuid.uuid4().hex}"
+        partial.write_bytes(orjson.dumps([asdict(row) for row in rows.values()], option=orjson.OPT_INDENT_2))
+        partial.replace(self._memory)
+
+    def _remembered(self) -> dict[int, ServedRow] | None:
+        try:
+            rows = [ServedRow(**row) for row in orjson.loads(self._memory.read_bytes())]
+        except FileNotFoundError:
+            return None
+        except (OSError, orjson.JSONDecodeError, TypeError) as error:
+            log.warning("served.json is not readable, starting without it", extra=error_fields(error))
+            return None
+        return {row.project_id: row for row in rows}
+
+    def _adopt(self, row: ServedRow) -> None:
+        with self._state:
+            if self._adopted.get(row.project_id) == row:
+                return
+            failure = self._failures.get(row.digest)
+        if failure is not None and self._clock() - failure.at < self._retry_s:
+            return
+        try:
+            self._model(row.digest, row.path)
+        except Exception as error:  # whatever a model's library raises: the old model stays
+            self._note_failure(row.digest, error)
+            log.error(
+                "model not loaded, the old one stays",
+                extra={"project": row.project_id, "version": row.model_version, **error_fields(error)},
+            )
+            return
+        with self._state:
+            self._adopted[row.project_id] = row
+            self._failures.pop(row.digest, None)
+            if self._standby.get(row.project_id) == row.digest:
+                del self._standby[row.project_id]
+            self._evict(keep=row.digest)  # only now is the version before this one no longer needed
+        log.info("now serving", extra={"project": row.project_id, "serving_id": row.serving_id})
+
+    def _note_failure(self, digest: str, error: Exception) -> None:
+        with self._state:
+            self._failures[digest] = _Failure(self._clock(), _reason(error))
+            self.load_failures += 1
+
+    # -- models -----------------------------------------------------------------------------------------------------
+
+    def _cached(self, digest: str) -> LoadedModel | None:
+        with self._state:
+            model = self._loaded.get(digest)
+            if model is not None:
+                self._loaded.move_to_end(digest)
+            return model
+
+    def _model(self, digest: str, path: str) -> LoadedModel:
+        """The model of a digest, loaded once; raises whatever fetching or loading raises."""
+        with self._loading:
+            model = self._cached(digest)
+            if model is None:
+                copy = fetch_artefact(path, digest, self.folder)
+                model = LoadedModel(digest, self._loader(copy), thresholds_of(copy))
+                with self._state:
+                    self._loaded[digest] = model
+            return model
+
+    def _evict(self, keep: str) -> None:
+        """Forget the least recently used models over the bound; models in use for a project or on standby go last."""
+        needed = {row.digest for row in self._adopted.values()} | set(self._standby.values())
+        order = [d for d in self._loaded if d not in needed] + [d for d in self._loaded if d in needed]
+        for digest in [d for d in order if d != keep][: max(0, len(self._loaded) - self._max_loaded)]:
+            del self._loaded[digest]
+
+    def _prune_copies(self) -> None:
+        """Delete the oldest local copies that nobody needs, beyond `max_copies`."""
+        with self._state:
+            needed = {row.digest for row in (self._wanted or {}).values()} | set(self._loaded)
+            needed |= {row.digest for row in self._adopted.values()} | set(self._standby.values())
+        copies = [each for each in self.folder.glob("[0-9a-f]*") if each.is_dir() and len(each.name) == 64]
+        spare = sorted((each for each in copies if each.name not in needed), key=lambda each: each.stat().st_mtime)
+        for copy in spare[: max(0, len(copies) - self._max_copies)]:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def prepare(self, project_id: int, model_version: str, path: str, digest: str) -> None:
+        """Load a version as standby, so that its later promotion costs no second load.
+
+        Raises whatever fetching or loading raises.
+        """
+        try:
+            self._model(digest, path)
+        except Exception as error:
+            self._note_failure(digest, error)
+            raise
+        with self._state:
+            self._failures.pop(digest, None)
+            self._standby[project_id] = digest
+            self._evict(keep=digest)
+        log.info("standby ready", extra={"project": project_id, "version": model_version})
+
+    # -- what is served now -------------------------------------------------------------------------------------------
+
+    def row(self, project_id: int | None) -> ServedRow | None:
+        """The row that a project is served from now; instant."""
+        with self._state:
+            return self._adopted.get(project_id) if project_id is not None else None
+
+    def current(self, project_id: int | None) -> tuple[ServedRow, LoadedModel] | None:
+        """Row and model of a project, None when there is none; loads again what the bound has pushed out."""
+        row = self.row(project_id)
+        if row is None:
+            return None
+        model = self._cached(row.digest)
+        if model is None:
+            model = self._model(row.digest, row.path)
+            with self._state:
+                self._evict(keep=row.digest)
+        return row, model
+
+    def serving_ids(self) -> list[str]:
+        """Every serving id that is answered now, sorted."""
+        with self._state:
+            return sorted(row.serving_id for row in self._adopted.values())
+
+    @property
+    def loaded_count(self) -> int:
+        """How many models are in memory."""
+        with self._state:
+            return len(self._loaded)
+
+    def not_ready(self) -> list[str]:
+        """Why this backend is not ready, one line per reason; empty when every served model is loaded."""
+        with self._state:
+            if self._wanted is None:
+                return ["what is served is not known yet: the store was not reachable since the first start"]
+            lines = []
+            for project, row in sorted(self._wanted.items()):
+                if self._adopted.get(project) != row:
+                    failure = self._failures.get(row.digest)
+                    lines.append(
+                        f"project {project}, {row.serving_id}: {failure.reason if failure else 'not loaded yet'}"
+                    )
+            return lines

@@ -1,0 +1,55 @@
+"""The classifier itself: words and parts of words, weighed by TF-IDF, into a logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_STRENGTH = 8.0
+_EMBEDDING_WIDTH = 64
+
+
+def fit_pipeline(texts: Sequence[str], labels: Sequence[str], seed: int, max_iter: int) -> Any:
+    """A fitted scikit-learn pipeline; with one class only, one that always says it."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import FeatureUnion, Pipeline
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=50_000)
+    parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=30_000)
+    features = FeatureUnion([("words", words), ("parts", parts)])
+    one_class = LogisticRegression(
+        C=_STRENGTH,
+        solver="liblinear",
+        dual=True,
+        class_weight="balanced",
+        max_iter=max_iter,
+        random_state=seed,
+    )  # the dual of a few hundred texts with thousands of features is solved in a hundredth of the multinomial's time
+    several = len(set(labels)) > 1
+    last = OneVsRestClassifier(one_class) if several else DummyClassifier(strategy="most_frequent")
+    return Pipeline([("features", features), ("classifier", last)]).fit(list(texts), np.array(labels, dtype=np.str_))
+
+
+def probabilities(pipeline: Any, texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    """(texts, classes) probabilities; the model's columns are matched by name, a class it never saw has 0."""
+    raw = np.asarray(pipeline.predict_proba(list(texts)), dtype=np.float64)
+    known = [str(name) for name in pipeline.classes_]
+    out = np.zeros((len(texts), len(classes)))
+    for column, name in enumerate(known):
+        if name in classes:
+            out[:, list(classes).index(name)] = raw[:, column]
+    return out
+
+
+def embed(texts: Sequence[str]) -> NDArray[np.float64]:
+    """(texts, 64) hashed word counts of length 1 (0 for a text without words): near texts share words."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    hashed = HashingVectorizer(n_features=_EMBEDDING_WIDTH, alternate_sign=True).transform(list(texts))
+    return np.asarray(hashed.toarray(), dtype=np.float64)

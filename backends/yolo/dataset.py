@@ -1,0 +1,116 @@
+"""A labelloop dataset folder as a detector trains on it: reduced images, YOLO label files, a validation part."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.yolo.converters.rectangle_labels import Box, regions_to_boxes
+from backends.yolo.images import read_image, reduced
+from labelloop.datasets import Dataset
+from labelloop.errors import MediaError
+
+VALIDATION_SHARE = 0.15
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One task with its image file and its true boxes."""
+
+    task_id: int
+    data: Mapping[str, Any]
+    media: Path | None
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class YoloFolder:
+    """The files that ultralytics trains on: `data` is what its data.yaml would say, `written` counts the images."""
+
+    data: dict[str, Any]
+    written: int
+    skipped: tuple[str, ...]
+
+
+def labelled_images(dataset: Dataset, split: str, control: str, classes: Sequence[str]) -> list[LabelledImage]:
+    """The tasks of a split that have a truth label, ordered by task id."""
+    out = []
+    for task_id, data, result in dataset.truth(split):
+        media = dataset.media(task_id)
+        # A rotated rectangle needs the image's proportions; only results without them have to open the file.
+        width, height = _size(media) if any("original_width" not in r for r in result) else (1, 1)
+        boxes = tuple(regions_to_boxes(result, classes, control, width, height))
+        out.append(LabelledImage(task_id, data, media, boxes))
+    return out
+
+
+def in_validation_part(group_key: str) -> bool:
+    """Whether a group of the training split is kept for choosing thresholds: the same 15% of the groups every time."""
+    digest = hashlib.sha256(f"yolo-validation:{group_key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < VALIDATION_SHARE
+
+
+def split_training(
+    dataset: Dataset, images: Iterable[LabelledImage]
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """(images to learn from, images to choose thresholds on); with fewer than 20 images none is split off."""
+    keys = dict(zip(dataset.tasks["task_id"], dataset.tasks["group_key"], strict=True))
+    images = list(images)
+    if len(images) < 20:
+        return images, []
+    held = [in_validation_part(str(keys.get(image.task_id) or image.task_id)) for image in images]
+    return (
+        [image for image, h in zip(images, held, strict=True) if not h],
+        [image for image, h in zip(images, held, strict=True) if h],
+    )
+
+
+def write_yolo_folder(images: Sequence[LabelledImage], classes: Sequence[str], folder: Path, side: int) -> YoloFolder:
+    """Write images (longer side `side` pixels, orientation applied) and label files; skips what does not decode."""
+    pictures, labels = folder / "images" / "train", folder / "labels" / "train"
+    pictures.mkdir(parents=True, exist_ok=True)
+    labels.mkdir(parents=True, exist_ok=True)
+    skipped = []
+    for image in images:
+        try:
+            reduced(read_image(image.media), side).save(pictures / f"{image.task_id}.png", compress_level=1)
+        except MediaError as error:
+            skipped.append(f"task {image.task_id}: {error}")
+            _log.warning("left out of training: %s", skipped[-1])
+            continue
+        (labels / f"{image.task_id}.txt").write_text("".join(map(yolo_line, image.boxes)), encoding="utf-8")
+    data = {
+        "path": str(folder), "train": str(pictures), "val": str(pictures),
+        "names": dict(enumerate(classes)), "nc": len(classes), "channels": 3,
+    }  # fmt: skip
+    return YoloFolder(data, len(images) - len(skipped), tuple(skipped))
+
+
+def yolo_line(box: Box) -> str:
+    """One line of a YOLO label file: class, centre x, centre y, width, height in fractions."""
+    centre = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.x1 - box.x0, box.y1 - box.y0)
+    return f"{box.label} " + " ".join(f"{value:.6f}" for value in centre) + "\n"
+
+
+def input_size(images: Iterable[LabelledImage], most: int = 640) -> int:
+    """The model's square input in pixels: the median longer side of 50 images, as a multiple of 32, 96 to `most`."""
+    sides = []
+    for image in list(images)[:50]:
+        try:
+            sides.append(max(_size(image.media)))
+        except MediaError:
+            continue
+    median = sorted(sides)[len(sides) // 2] if sides else most
+    return min(max(-(-median // 32) * 32, 96), most)
+
+
+def _size(media: Path | None) -> tuple[int, int]:
+    try:
+        return read_image(media).size
+    except MediaError:
+        return 1, 1

@@ -1,0 +1,83 @@
+"""Two ways to do the same work, timed in turn in one process, and the ratio between them."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Timings(Generic[Result]):
+    """Seconds of every repeat of both sides, pair by pair, and what the last repeat of each gave."""
+
+    ours_s: tuple[float, ...]
+    peer_s: tuple[float, ...]
+    ours: Result
+    peer: Result
+
+    def to_json(self) -> dict[str, Any]:
+        """Medians, and the ratio peer / ours of each pair: above 1, ours is the faster one."""
+        ratios = [peer / ours for ours, peer in zip(self.ours_s, self.peer_s, strict=True)]
+        return {
+            "repeats": len(ratios),
+            "ours_s": round(statistics.median(self.ours_s), 6),
+            "peer_s": round(statistics.median(self.peer_s), 6),
+            "ratio": round(statistics.median(ratios), 3),
+            "ratio_low": round(min(ratios), 3),
+            "ratio_high": round(max(ratios), 3),
+        }
+
+
+def in_turn(ours: Callable[[], Result], peer: Callable[[], Result], repeats: int) -> Timings[Result]:
+    """Run both `repeats` times, taking turns in who goes first, after one run of each that does not count."""
+    last = {"ours": ours(), "peer": peer()}
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    sides = [("ours", ours), ("peer", peer)]
+    for repeat in range(repeats):
+        for name, work in sides if repeat % 2 == 0 else reversed(sides):
+            gc.collect()
+            began = time.perf_counter()
+            last[name] = work()
+            seconds[name].append(time.perf_counter() - began)
+    return Timings(tuple(seconds["ours"]), tuple(seconds["peer"]), last["ours"], last["peer"])
+
+
+def released(package: str) -> str:
+    """A peer with its version."""
+    return f"{package} {version(package)}"
+
+
+def arguments(described: str, repeats: int) -> argparse.Namespace:
+    """--json and --repeats; every benchmark has these two."""
+    parser = argparse.ArgumentParser(description=described)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"how often each side runs (default {repeats})")
+    given = parser.parse_args()
+    if given.repeats < 1:
+        parser.error("--repeats: expected 1 or more")
+    return given
+
+
+def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print a benchmark: every comparison has at least `what`, `peer` and what `Timings.to_json` gives."""
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+    if as_json:
+        report = {"benchmark": name, "machine": machine, "comparisons": comparisons}
+        print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+        return
+    print(f"{'what':44} {'ours':>10} {'peer':>10} {'peer/ours':>10} {'from':>8} {'to':>8}  peer")
+    for row in comparisons:
+        numbers = f"{row['ours_s']:9.4f}s {row['peer_s']:9.4f}s {row['ratio']:10.2f}"
+        print(f"{row['what']:44} {numbers} {row['ratio_low']:8.2f} {row['ratio_high']:8.2f}  {row['peer']}")

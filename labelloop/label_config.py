@@ -1,0 +1,122 @@
+"""A project's label config read once: its controls, their classes, and whether a region fits them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException, ElementTree
+
+from labelloop.errors import DataError
+from labelloop.values import Region
+
+#: control tag -> (tag of its values, `type` of its regions, key of the labels in `value`)
+CONTROL_TAGS = {
+    "RectangleLabels": ("Label", "rectanglelabels", "rectanglelabels"),
+    "PolygonLabels": ("Label", "polygonlabels", "polygonlabels"),
+    "BrushLabels": ("Label", "brushlabels", "brushlabels"),
+    "KeyPointLabels": ("Label", "keypointlabels", "keypointlabels"),
+    "EllipseLabels": ("Label", "ellipselabels", "ellipselabels"),
+    "Labels": ("Label", "labels", "labels"),
+    "HyperTextLabels": ("Label", "hypertextlabels", "hypertextlabels"),
+    "ParagraphLabels": ("Label", "paragraphlabels", "paragraphlabels"),
+    "Choices": ("Choice", "choices", "choices"),
+    "Taxonomy": ("Choice", "taxonomy", "taxonomy"),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control tag: its name, what it labels, and its classes in the order of the config."""
+
+    tag: str
+    name: str
+    to_name: str
+    data_key: str
+    object_tag: str
+    classes: tuple[str, ...]
+    attributes: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def region_type(self) -> str:
+        return CONTROL_TAGS[self.tag][1]
+
+    @property
+    def value_key(self) -> str:
+        return CONTROL_TAGS[self.tag][2]
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """A parsed label config; `controls` holds the tags that carry classes, in document order."""
+
+    xml: str
+    controls: tuple[Control, ...]
+
+    def control(self, name: str) -> Control:
+        """The control of that name; DataError names those there are."""
+        for control in self.controls:
+            if control.name == name:
+                return control
+        raise DataError(f"no control named {name!r} in the label config; it has {[c.name for c in self.controls]}")
+
+    def first(self, *tags: str) -> Control:
+        """The first control with one of these tags; DataError says which tags were looked for."""
+        for control in self.controls:
+            if control.tag in tags:
+                return control
+        raise DataError(f"the label config has none of {list(tags)}; add one, or connect another backend")
+
+    def problem_with(self, region: Region) -> str | None:
+        """Why a region does not fit this config, or None; a class outside the config, an unknown control, a bad number."""
+        control = next((c for c in self.controls if c.name == region.get("from_name")), None)
+        if control is None:
+            return f"unknown control {region.get('from_name')!r}"
+        if region.get("to_name") != control.to_name or region.get("type") != control.region_type:
+            return f"{control.name} labels {control.to_name!r} with type {control.region_type!r}"
+        value: dict[str, Any] = region.get("value") or {}
+        labels = value.get(control.value_key)
+        if not labels:
+            return f"value.{control.value_key} is empty"
+        flat = [part for entry in labels for part in (entry if isinstance(entry, list) else [entry])]
+        unknown = [label for label in flat if label not in control.classes]
+        if unknown:
+            return f"class {unknown[0]!r} is not in the config"
+        for key in ("x", "y", "width", "height"):
+            if key in value and not (isinstance(value[key], int | float) and math.isfinite(value[key])):
+                return f"value.{key} is not a number"
+        return None
+
+
+def parse_label_config(xml: str) -> LabelConfig:
+    """Read a label config; DataError when it is no XML or a control names no object tag."""
+    try:
+        root: Element = ElementTree.fromstring(xml)
+    except (ParseError, DefusedXmlException) as error:
+        raise DataError(f"the label config is not valid XML: {error}") from error
+    objects = {
+        element.attrib["name"]: (element.tag, element.attrib.get("value", element.attrib.get("valueList", "")))
+        for element in root.iter()
+        if "name" in element.attrib and "toName" not in element.attrib
+    }
+    controls = []
+    for element in root.iter():
+        if element.tag not in CONTROL_TAGS:
+            continue
+        name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
+        if to_name not in objects:
+            raise DataError(f"<{element.tag} name={name!r}> labels {to_name!r}, and the config has no such object tag")
+        object_tag, value = objects[to_name]
+        value_tag = CONTROL_TAGS[element.tag][0]
+        classes = tuple(
+            dict.fromkeys(
+                child.attrib["alias"] if "alias" in child.attrib else child.attrib.get("value", "")
+                for child in element.iter(value_tag)
+            )
+        )
+        controls.append(
+            Control(element.tag, name, to_name, value.lstrip("$"), object_tag, classes, dict(element.attrib))
+        )
+    return LabelConfig(xml, tuple(controls))

@@ -1,0 +1,24 @@
+"""The client of a stock Label Studio: `LabelStudio(url, token)`, one class put together from one module per noun."""
+
+from __future__ import annotations
+
+from labelloop.label_studio.predictions import Predictions
+from labelloop.label_studio.projects import Projects
+from labelloop.label_studio.rows import AnnotationRow, Person, ProjectCounts, SweptTask, TaskMark, TaskRow
+from labelloop.label_studio.tasks import Tasks
+from labelloop.label_studio.wiring import SECRET_HEADER, Wiring
+
+__all__ = [
+    "SECRET_HEADER",
+    "AnnotationRow",
+    "LabelStudio",
+    "Person",
+    "ProjectCounts",
+    "SweptTask",
+    "TaskMark",
+    "TaskRow",
+]
+
+
+class LabelStudio(Projects, Tasks, Predictions, Wiring):
+    """A Label Studio server as one account (legacy or personal access token)."""

@@ -1,0 +1,295 @@
+"""The tables of the store. Rows of history are only added; tables whose rows change are marked MUTABLE."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from labelloop.store.types import UtcTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+# SQLite numbers rows by itself only in a column of exactly the type INTEGER.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _scope(*, key: bool) -> list[Column[object]]:
+    """The two columns that every table starts with."""
+    return [
+        Column("instance", String(36), primary_key=key, nullable=False),
+        Column("project_id", Integer, primary_key=key, nullable=False, autoincrement=False),
+    ]
+
+
+instances = Table("instances", metadata, Column("instance", String(36), primary_key=True), Column("made_at", UtcTime))
+
+# MUTABLE: settings of the project, and what the first import decided once.
+projects = Table(
+    "projects",
+    metadata,
+    *_scope(key=True),
+    Column("title", Text, nullable=False),
+    Column("task_type", String(64), nullable=False),
+    Column("backend", String(64), nullable=False),
+    Column("label_config", Text, nullable=False),
+    Column("salt", String(64), nullable=False),
+    Column("holdout_threshold", Float),
+    Column("settings", JSON, nullable=False),
+    Column("training_paused", Boolean, nullable=False, default=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# MUTABLE: a task's latest state as Label Studio reports it; role, group and content are decided once at ingest.
+tasks = Table(
+    "tasks",
+    metadata,
+    *_scope(key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("rev_hash", String(64), nullable=False),
+    Column("created_at", UtcTime),
+    Column("updated_at", UtcTime),
+    Column("deleted_at", UtcTime),
+    Column("data", JSON, nullable=False),
+    Column("meta", JSON, nullable=False),
+    Column("overlap", Integer, nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("group_key", String(128), nullable=False),
+    Column("role", String(16), nullable=False),
+    Index(None, "instance", "project_id", "content_hash"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("revision_id", RowId, primary_key=True, autoincrement=True),
+    *_scope(key=False),
+    Column("annotation_id", Integer, nullable=False),
+    Column("task_id", Integer, nullable=False),
+    Column("rev", Integer, nullable=False),
+    Column("rev_hash", String(64), nullable=False),
+    Column("person_id", Integer),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("ground_truth", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("lead_time_s", Float),
+    Column("parent_prediction", BigInteger),
+    Column("shown_serving_id", String(128)),
+    Column("config_hash", String(64), nullable=False),
+    Column("result", JSON, nullable=False),
+    UniqueConstraint("instance", "annotation_id", "updated_at", "rev_hash"),
+    Index(None, "instance", "project_id", "task_id"),
+    Index(None, "instance", "project_id", "annotation_id", "rev"),
+)
+
+# What one model version said of one task: made once, ranked as often as needed.
+outcomes = Table(
+    "outcomes",
+    metadata,
+    *_scope(key=True),
+    Column("model_version", String(128), primary_key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("confidence", Float),
+    Column("uncertainty", Float),
+    Column("result", JSON, nullable=False),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("prediction_id", RowId, primary_key=True, autoincrement=True),
+    *_scope(key=False),
+    Column("ls_prediction_id", BigInteger),
+    Column("task_id", Integer, nullable=False),
+    Column("model_version", String(128), nullable=False),
+    Column("serving_id", String(128), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("confidence", Float),
+    Column("uncertainty", Float),
+    Column("order_key", Float, nullable=False),
+    Column("order_reason", String(16), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("result", JSON, nullable=False),
+    Column("fired_rules", JSON),
+    UniqueConstraint("instance", "project_id", "serving_id", "task_id"),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    *_scope(key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("model_version", String(128), primary_key=True),
+    Column("control", String(128), primary_key=True),
+    Column("item", String(64), primary_key=True),
+    Column("probs", JSON),
+    Column("embedding", JSON),
+)
+
+classes = Table(
+    "classes",
+    metadata,
+    *_scope(key=True),
+    Column("control", String(128), primary_key=True),
+    Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("aliases", JSON, nullable=False),
+    Column("retired_at", UtcTime),
+)
+
+configs = Table(
+    "configs",
+    metadata,
+    *_scope(key=True),
+    Column("config_hash", String(64), primary_key=True),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("xml", Text, nullable=False),
+)
+
+# MUTABLE: the pseudonym may be given later.
+people = Table(
+    "people",
+    metadata,
+    *_scope(key=True),
+    Column("person_id", Integer, primary_key=True, autoincrement=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("pseudonym", String(64), nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", RowId, primary_key=True, autoincrement=True),
+    *_scope(key=False),
+    Column("task_id", Integer, nullable=False),
+    Column("stage", String(32), nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# MUTABLE until the outcome is known.
+trainings = Table(
+    "trainings",
+    metadata,
+    *_scope(key=True),
+    Column("training_id", String(128), primary_key=True),
+    Column("dataset_id", String(32), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("label_count", Integer, nullable=False),
+    Column("base_version", String(128)),
+    Column("candidate", String(128)),
+    Column("path", Text),
+    Column("digest", String(64)),
+    Column("outcome", String(16)),
+    Column("reason", Text, nullable=False, default=""),
+    Column("queued_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("registered_at", UtcTime),
+    Column("metrics", JSON, nullable=False),
+)
+
+# MUTABLE: moved in the transaction of the rows that were read.
+cursors = Table(
+    "cursors",
+    metadata,
+    *_scope(key=True),
+    Column("source", String(64), primary_key=True),
+    Column("updated_at", UtcTime),
+    Column("last_id", Integer),
+    Column("full_scan_at", UtcTime),
+)
+
+# MUTABLE
+leases = Table(
+    "leases",
+    metadata,
+    *_scope(key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+# MUTABLE: one row per project, moved in the promotion's transaction.
+serving = Table(
+    "serving",
+    metadata,
+    *_scope(key=True),
+    Column("backend", String(64), nullable=False),
+    Column("model_version", String(128), nullable=False),
+    Column("serving_id", String(128), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    *_scope(key=True),
+    Column("promotion_id", String(128), primary_key=True),
+    Column("step", String(32), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+
+regions = Table(
+    "regions",
+    metadata,
+    Column("row_id", RowId, primary_key=True, autoincrement=True),
+    *_scope(key=False),
+    Column("origin", String(16), nullable=False),
+    Column("origin_id", BigInteger, nullable=False),
+    Column("task_id", Integer, nullable=False),
+    Column("item", String(64)),
+    Column("control", String(128)),
+    Column("kind", String(32)),
+    Column("region_id", String(64)),
+    Column("parent_region", String(64)),
+    Column("class_ids", JSON),
+    Column("x", Float),
+    Column("y", Float),
+    Column("w", Float),
+    Column("h", Float),
+    Column("rot", Float),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("start", Integer),
+    Column("end", Integer),
+    Column("frame", Integer),
+    Column("num", Float),
+    Column("text", Text),
+    Column("points", JSON),
+    Column("rle", JSON),
+    Column("score", Float),
+    Index(None, "instance", "project_id", "origin", "origin_id"),
+)
+
+# The view `labels` (the latest revision of each task and person) is made by the migrations.

@@ -1,0 +1,237 @@
+"""What the command line reports: the services, each project's state, its trainings and versions, and its queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from labelloop.errors import LabelloopError
+from labelloop.services.state import read_state
+from labelloop.store import ProjectRow, Store, TrainingRow
+from labelloop.store.promotions import predictions_of, promotions_of
+from labelloop.store.trainings import last_finished, running_training, trainings_of
+from qa.agreement import AgreementReport
+from sync.runtime import Runtime
+
+#: Seconds that Redis has to answer a status.
+REDIS_TIMEOUT_S = 2.0
+
+
+def status_report(runtime: Runtime) -> dict[str, Any]:
+    """The services that run for this data folder and each project's state.
+
+    `store_problem` and `redis_problem` say why the one cannot be read (then there are no projects) or the other does
+    not answer (then `dirty` is unknown); None when all is well.
+    """
+    state = read_state(runtime.services.data)
+    services = [
+        {"name": name, "pid": service.pid, "url": service.url, "alive": service.alive()}
+        for name, service in (state.services.items() if state else ())
+    ]
+    store_problem, redis_problem, projects = _projects_status(runtime)
+    return {
+        "services": services,
+        "store_problem": store_problem,
+        "redis_problem": redis_problem,
+        "projects": projects,
+    }
+
+
+def status_text(report: dict[str, Any]) -> str:
+    """A status report: a line per service, then a line per project, then what did not answer."""
+    lines = [
+        f"{row['name']:18} {row['pid']:8} {row['url'] or ''}{'' if row['alive'] else '  (has ended)'}"
+        for row in report["services"]
+    ] or ["nothing runs for this data folder; start it: labelloop up"]
+    lines += [_status_line(row) for row in report["projects"]]
+    if report["store_problem"]:
+        lines.append(f"projects: {report['store_problem']}")
+    elif not report["projects"]:
+        lines.append("projects: none yet; make one: labelloop project create")
+    if report["redis_problem"]:
+        lines.append(f"redis: {report['redis_problem']}")
+    return "\n".join(lines)
+
+
+def _projects_status(runtime: Runtime) -> tuple[str | None, str | None, list[dict[str, Any]]]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    file = _store_file(runtime)
+    if file is not None and not file.exists():
+        # Opening it would make it.
+        return f"no store at {file} yet; `labelloop project create` makes it", None, []
+    try:
+        rows = runtime.store.projects()
+        dirty, redis_problem = _dirty(runtime, rows)
+        return None, redis_problem, [_project_status(runtime.store, row, dirty.get(row.project_id)) for row in rows]
+    except LabelloopError as error:
+        return str(error), None, []
+    except (SQLAlchemyError, OSError) as error:
+        return f"the store cannot be read: {str(error).splitlines()[0]}; check LABELLOOP_DATABASE_URL", None, []
+
+
+def _store_file(runtime: Runtime) -> Path | None:
+    prefix = "sqlite:///"
+    database = runtime.services.database
+    return Path(database.removeprefix(prefix)) if database.startswith(prefix) else None
+
+
+def _dirty(runtime: Runtime, projects: Iterable[ProjectRow]) -> tuple[dict[int, bool], str | None]:
+    """Which projects wait for a reconcile, by id; or nothing, and why Redis does not tell."""
+    from redis.exceptions import RedisError
+
+    from labelloop.queueing import Queue
+
+    try:
+        queue = Queue(runtime.services.redis_url, runtime.store.instance, socket_timeout_s=REDIS_TIMEOUT_S)
+        return {row.project_id: queue.is_dirty(row.project_id) for row in projects}, None
+    except (RedisError, ValueError) as error:
+        return {}, f"does not answer ({error}); what waits for a reconcile is not known"
+
+
+def _project_status(store: Store, project: ProjectRow, dirty: bool | None) -> dict[str, Any]:
+    running, last = running_training(store, project.project_id), last_finished(store, project.project_id)
+    served = store.served(project.project_id)
+    return {
+        **_progress(store, project),
+        "task_type": project.task_type,
+        "served_version": served.model_version if served else None,
+        "serving_id": served.serving_id if served else None,
+        "training_paused": project.training_paused,
+        "training_running": running.training_id if running else None,
+        "last_training": _training(last) if last else None,
+        "dirty": dirty,
+    }
+
+
+def _status_line(row: dict[str, Any]) -> str:
+    running, last = row["training_running"], row["last_training"]
+    state = f"training {running} runs or waits" if running else "no training runs"
+    parts = [
+        f"tasks {_counted(row['tasks'])}, labels {_counted(row['labels'])} by {row['people']} people",
+        f"serves {row['served_version']} ({row['serving_id']})" if row["serving_id"] else "serves nothing yet",
+        "trainings paused" + (f", {state}" if running else "") if row["training_paused"] else state,
+        f"last training {last['outcome']}: {last['reason']}" if last else "not trained yet",
+        *(["changes wait for a reconcile"] if row["dirty"] else []),
+    ]
+    return f"{row['project']} {row['title']}: " + "; ".join(parts)
+
+
+def _counted(roles: dict[str, int]) -> str:
+    """ "3 (pool 2, holdout 1)", or "0"."""
+    shown = ", ".join(f"{role} {count}" for role, count in roles.items())
+    return f"{sum(roles.values())} ({shown})" if roles else "0"
+
+
+def _progress(store: Store, project: ProjectRow) -> dict[str, Any]:
+    labels, tasks = store.labels(project.project_id), store.tasks(project.project_id)
+    return {
+        "project": project.project_id,
+        "title": project.title,
+        "tasks": _count(task.role for task in tasks),
+        "labels": _count(label.role for label in labels),
+        "people": len({label.person_id for label in labels}),
+    }
+
+
+def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
+    """Every training attempt of a project with its outcome, and what is served."""
+    served = runtime.store.served(project.project_id)
+    attempts = trainings_of(runtime.store, project.project_id)
+    return {
+        "project": project.project_id,
+        "title": project.title,
+        "backend": project.backend,
+        "served_version": served.model_version if served else None,
+        "serving_id": served.serving_id if served else None,
+        "trainings": [_training(row) for row in attempts],
+        "promotions": [
+            {
+                "promotion_id": steps[0].promotion_id,
+                "model_version": steps[0].detail["model_version"],
+                "steps": {step.step: step.at.isoformat() for step in steps},
+            }
+            for steps in promotions_of(runtime.store, project.project_id)
+        ],
+    }
+
+
+def models_text(report: dict[str, Any]) -> str:
+    """A models report as a few lines."""
+    lines = [f"served: {report['served_version']} ({report['serving_id']})"]
+    for row in report["trainings"]:
+        value = f"{row['metric']} {row['value']:.3f} on {row['n']}" if row["metric"] else ""
+        lines.append(f"{row['version'] or '-':28} {row['outcome'] or 'running':10} {value}  {row['reason']}")
+    return "\n".join(lines)
+
+
+def served_before(runtime: Runtime, project: ProjectRow) -> list[str]:
+    """Versions that a project has served and serves no longer, the last one last."""
+    served = runtime.store.served(project.project_id)
+    return [
+        steps[0].detail["model_version"]
+        for steps in promotions_of(runtime.store, project.project_id)
+        if any(step.step == "served" for step in steps)
+        and (served is None or steps[0].detail["model_version"] != served.model_version)
+    ]
+
+
+def _training(row: TrainingRow) -> dict[str, Any]:
+    candidate = row.metrics.get("candidate") or {}
+    champion = row.metrics.get("champion") or {}
+    return {
+        "training_id": row.training_id,
+        "number": row.number,
+        "dataset_id": row.dataset_id,
+        "labels": row.label_count,
+        "version": row.candidate,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "metric": candidate.get("name"),
+        "value": candidate.get("value"),
+        "baseline": candidate.get("baseline"),
+        "n": candidate.get("n"),
+        "champion_value": champion.get("value"),
+        "queued_at": row.queued_at.isoformat(),
+        "started_at": row.started_at.isoformat() if row.started_at else None,
+        "finished_at": row.finished_at.isoformat() if row.finished_at else None,
+    }
+
+
+def queue_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
+    """How far a project is: tasks by role, labels by role, and the served order."""
+    store = runtime.store
+    served = store.served(project.project_id)
+    ranked = predictions_of(store, project.project_id, served.serving_id) if served else []
+    return {
+        **_progress(store, project),
+        "serving_id": served.serving_id if served else None,
+        "ranked": len(ranked),
+        "training_paused": project.training_paused,
+        "dirty": runtime.queue.is_dirty(project.project_id),
+    }
+
+
+def _count(names: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def agreement_text(report: AgreementReport) -> str:
+    """An agreement report in a few lines."""
+
+    def shown(name: str | None, value: float | None, reason: str | None, pairs: int) -> str:
+        return f"{name}: {'undefined, ' + str(reason) if value is None else f'{value:.3f}'} ({pairs} pairs)"
+
+    head = report.headline
+    return "\n".join(
+        [
+            f"over {report.basis} pairs: {report.basis_reason}",
+            shown(report.headline_name, head.value, head.reason, head.n_pairs),
+            shown("percent", report.percent.value, report.percent.reason, report.percent.n_pairs),
+            shown("alpha", report.alpha.value, report.alpha.reason, report.alpha.n_pairs),
+        ]
+    )

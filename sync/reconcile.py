@@ -1,0 +1,259 @@
+"""One reconcile: read what is new, train when enough labels came, go on with what stopped, retire what was replaced."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from labelloop.datasets import Dataset
+from labelloop.errors import NotReady
+from labelloop.queueing import (
+    promote_request,
+    quality_request,
+    register_request,
+    retire_request,
+    top_up_request,
+    train_request,
+)
+from labelloop.store import ProjectRow, TrainingRow
+from labelloop.store.leases import held, holding
+from labelloop.store.promotions import count_predictions, predictions_of, unserved
+from labelloop.store.trainings import (
+    MAX_ATTEMPTS,
+    finish_training,
+    last_finished,
+    note_queued,
+    queue_training,
+    running_training,
+    training,
+    trainings_of,
+)
+from labelloop.store.types import utc_now
+from sync.freezing import entries_of, freeze, open_dataset
+from sync.mirror import Mirror, Mirrored
+from sync.prediction import open_tasks
+from sync.promotion import plan_cold_start, plan_ranking, retirements
+from sync.quality import labels_at_last_check
+from sync.roles import RolePolicy
+from sync.runtime import Runtime
+from sync.trigger import Decision, decide, labels_since
+
+log = logging.getLogger(__name__)
+
+LEASE_TTL_S = 60.0
+#: A training that was queued this long ago and left no trace is asked for again.
+LOST_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What a reconcile did; None where another worker holds the lease."""
+
+    mirrored: Mirrored
+    decision: Decision
+    training_id: str | None
+
+
+def reconcile_project(runtime: Runtime, project_id: int, *, sweep: bool | None = None) -> Reconciled | None:
+    """Bring the store up to date with one project and act on it; None while another worker does the same.
+
+    `sweep` forces or forbids the full comparison; by default it runs when the last one is `sweep_every_s` ago.
+    """
+    project = runtime.store.project(project_id)
+    if project is None:
+        return None
+    with holding(runtime.store, project_id, "sync", LEASE_TTL_S) as lease:
+        if lease is None:
+            return None
+        mirror = Mirror(runtime.store, runtime.client, project, role_policy(runtime, project))
+        mirrored = mirror.read_changes(lease)
+        swept_now = sweep if sweep is not None else _sweep_is_due(runtime, mirror)
+        if swept_now:
+            swept = mirror.sweep(lease)
+            mirrored = Mirrored(**{key: asdict(mirrored)[key] + asdict(swept)[key] for key in asdict(swept)})
+    start_cold(runtime, project)
+    recover_training(runtime, project)
+    decision, training_id = trigger_training(runtime, project)
+    if swept_now:
+        renew_order_if_torn(runtime, project)
+    resume_promotions(runtime, project)
+    top_up_if_needed(runtime, project)
+    retire_if_due(runtime, project)
+    register_missed(runtime, project)
+    check_quality_if_due(runtime, project)
+    return Reconciled(mirrored, decision, training_id)
+
+
+def role_policy(runtime: Runtime, project: ProjectRow) -> RolePolicy:
+    """How the project assigns roles."""
+    settings = runtime.project_settings(project)
+    return RolePolicy(
+        project.salt,
+        project.holdout_threshold or 0.0,
+        settings.active_learning.blind_share,
+        settings.quality.overlap_share,
+        settings.quality.min_annotators_per_sample,
+    )
+
+
+def _sweep_is_due(runtime: Runtime, mirror: Mirror) -> bool:
+    last = mirror.last_sweep()
+    return last is None or utc_now() - last >= timedelta(seconds=runtime.services.sweep_every_s)
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def trigger_training(runtime: Runtime, project: ProjectRow, *, now: bool = False) -> tuple[Decision, str | None]:
+    """Freeze a dataset and enqueue its training when enough labels are new (`now`: however few); the training's id."""
+    with holding(runtime.store, project.project_id, "trigger", LEASE_TTL_S) as lease:
+        if lease is None:
+            return Decision(False, 0, "another worker decides on a training at this moment"), None
+        return _trigger(runtime, project, now)
+
+
+def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision, str | None]:
+    store, project_id = runtime.store, project.project_id
+    learning = runtime.project_settings(project).active_learning
+    last = last_finished(store, project_id)
+    labels = store.labels(project_id)
+    seen = entries_of(_dataset(runtime, last)) if last else set()
+    since = labels_since(labels, seen)
+    running = running_training(store, project_id) is not None
+    if now and not running:
+        decision = Decision(True, since, "asked for")
+    else:
+        decision = decide(
+            since,
+            learning.retrain_every_n_labels,
+            running=running,
+            paused=project.training_paused,
+            enabled=learning.enabled,
+        )
+    if not decision.train:
+        return decision, None
+    options = {"model_checkpoint": learning.model_checkpoint} if learning.model_checkpoint else {}
+    parent = last.dataset_id if last else None
+    dataset_id = freeze(store, project, runtime.services.artifacts, parent=parent, options=options)
+    same = [row for row in trainings_of(store, project_id) if row.dataset_id == dataset_id]
+    attempt = max((row.attempt for row in same), default=0) + 1
+    row = queue_training(store, project_id, dataset_id, since, last.candidate if last else None, attempt)
+    runtime.queue.enqueue(train_request(project_id, dataset_id, attempt))
+    log.info("training queued", extra={"training": row.training_id, "labels": since})
+    return decision, row.training_id
+
+
+def _dataset(runtime: Runtime, row: TrainingRow) -> Dataset:
+    return open_dataset(runtime.services.artifacts, row.dataset_id, runtime.scratch("datasets"))
+
+
+def recover_training(runtime: Runtime, project: ProjectRow) -> None:
+    """Ask again for a training whose job was lost, and put a new attempt in place of one whose worker died."""
+    store, project_id = runtime.store, project.project_id
+    row = running_training(store, project_id)
+    if row is None or held(store, project_id, "train") or utc_now() - row.queued_at < LOST_AFTER:
+        return
+    if row.started_at is None:
+        runtime.queue.enqueue(train_request(project_id, row.dataset_id, row.attempt))
+        return
+    with holding(store, project_id, "train", LEASE_TTL_S) as lease:
+        # What was read above may be old: its worker may have ended it since.
+        if lease is None or training(store, project_id, row.training_id).outcome is not None:
+            return
+        again = row.attempt + 1
+        with lease.writing() as connection:
+            finish_training(store, connection, row, "failed", "its worker died; see the log")
+            if again <= MAX_ATTEMPTS:
+                note_queued(store, connection, project_id, row.dataset_id, row.label_count, row.base_version, again)
+    if again <= MAX_ATTEMPTS:
+        runtime.queue.enqueue(train_request(project_id, row.dataset_id, again))
+        log.warning("training repeated", extra={"dataset": row.dataset_id, "attempt": again})
+
+
+# -- promotions -------------------------------------------------------------------------------------------------------
+
+
+def start_cold(runtime: Runtime, project: ProjectRow) -> None:
+    """Give a project its first order once it has tasks, wherever they came from."""
+    if runtime.store.served(project.project_id) is None and runtime.store.tasks(project.project_id):
+        plan_cold_start(runtime, project)
+
+
+def retire_if_due(runtime: Runtime, project: ProjectRow) -> None:
+    """Enqueue the deletion of replaced predictions when nobody can hold them any more."""
+    if retirements(runtime.store, project.project_id, timedelta(seconds=runtime.services.task_lock_ttl_s)):
+        runtime.queue.enqueue(retire_request(project.project_id))
+
+
+def resume_promotions(runtime: Runtime, project: ProjectRow) -> None:
+    """Enqueue the newest promotion that has not served yet; its job does nothing while another one works on it."""
+    pending = unserved(runtime.store, project.project_id)
+    for promotion_id in pending:
+        if not held(runtime.store, project.project_id, "promote"):
+            runtime.queue.enqueue(promote_request(promotion_id))
+
+
+def top_up_if_needed(runtime: Runtime, project: ProjectRow) -> None:
+    """Enqueue predictions for tasks that came, or became open again, after the served ranking was made."""
+    store, project_id = runtime.store, project.project_id
+    served = store.served(project_id)
+    if served is None or unserved(store, project_id):
+        return
+    if missing_under(runtime, project, served.serving_id):
+        runtime.queue.enqueue(top_up_request(project_id, served.model_version, *id_range(runtime, project)))
+
+
+def renew_order_if_torn(runtime: Runtime, project: ProjectRow) -> None:
+    """Plan a new ranking of the served version when Label Studio has lost predictions of it.
+
+    A worker killed between noting a top-up and pushing it leaves tasks that we believe to be ranked and nobody is shown;
+    so does a person who deletes predictions.
+    """
+    store, project_id = runtime.store, project.project_id
+    served = store.served(project_id)
+    if served is None or unserved(store, project_id) or held(store, project_id, "promote"):
+        return
+    present = {task.task_id for task in store.tasks(project_id)}
+    ours = sum(1 for row in predictions_of(store, project_id, served.serving_id) if row["task_id"] in present)
+    theirs = runtime.client.count_predictions(project_id, served.serving_id)
+    if theirs < ours:
+        planned = plan_ranking(runtime, project, served.model_version)
+        log.warning("order renewed", extra={"served": served.serving_id, "lost": ours - theirs, "planned": planned})
+
+
+def missing_under(runtime: Runtime, project: ProjectRow, serving_id: str) -> list[int]:
+    """Open tasks without a ranked prediction of one serving id."""
+    store, project_id = runtime.store, project.project_id
+    waiting = open_tasks(store.tasks(project_id), store.labels(project_id))
+    if count_predictions(store, project_id, serving_id) >= len(store.tasks(project_id)):
+        return []
+    have = {row["task_id"] for row in predictions_of(store, project_id, serving_id)}
+    return [task.task_id for task in waiting if task.task_id not in have]
+
+
+def id_range(runtime: Runtime, project: ProjectRow) -> tuple[int, int]:
+    """The lowest and highest id of the project's tasks; NotReady when it has none."""
+    ids = [task.task_id for task in runtime.store.tasks(project.project_id)]
+    if not ids:
+        raise NotReady(f"project {project.title!r} has no tasks")
+    return min(ids), max(ids)
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def register_missed(runtime: Runtime, project: ProjectRow) -> None:
+    """Enqueue the registration of finished trainings that MLflow has not got."""
+    for row in trainings_of(runtime.store, project.project_id):
+        missed = row.finished_at is not None and row.registered_at is None
+        if missed and row.finished_at is not None and utc_now() - row.finished_at >= LOST_AFTER:
+            runtime.queue.enqueue(register_request(project.project_id, row.training_id))
+
+
+def check_quality_if_due(runtime: Runtime, project: ProjectRow) -> None:
+    """Enqueue the agreement report when `quality.check_every_n_labels` labels came since the last one."""
+    every = runtime.project_settings(project).quality.check_every_n_labels
+    count = len(runtime.store.labels(project.project_id))
+    if count - labels_at_last_check(runtime, project) >= every:
+        runtime.queue.enqueue(quality_request(project.project_id))

@@ -1,0 +1,56 @@
+"""Training attempts in the model registry: each logged once, later if MLflow is away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelloop import __version__
+from labelloop.artefacts import fetch_artefact
+from labelloop.registry import Registration, model_name
+from labelloop.store import ProjectRow, TrainingRow
+from labelloop.store.trainings import training, update_training
+from labelloop.store.types import utc_now
+from sync.runtime import Runtime
+
+
+def register_training(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
+    """Log an attempt and its artefact to MLflow, once; ServiceDown when MLflow cannot be reached."""
+    store = runtime.store
+    row = training(store, project.project_id, training_id)
+    if row.registered_at is not None:
+        return
+    runtime.registry.register(_registration(runtime, project, row))
+    with store.begin() as connection:
+        update_training(store, connection, project.project_id, training_id, registered_at=utc_now())
+
+
+def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Registration:
+    metrics: dict[str, Any] = dict(row.metrics)
+    candidate = metrics.get("candidate") or {}
+    numbers = {f"holdout_{candidate['name']}": candidate["value"], "holdout_tasks": candidate["n"]} if candidate else {}
+    if metrics.get("champion"):
+        numbers[f"champion_{candidate['name']}"] = metrics["champion"]["value"]
+    numbers |= {name: value for name, value in (candidate.get("extra") or {}).items() if isinstance(value, int | float)}
+    artefact = None
+    if row.path and row.digest:
+        artefact = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")
+    tags = {
+        "dataset_id": row.dataset_id,
+        "config_hash": str(metrics.get("config_hash", "")),
+        "metric": str(candidate.get("name", "")),
+        "parent": row.base_version or "",
+        "outcome": row.outcome or "",
+        "reason": row.reason[:4000],
+        "code_version": __version__,
+        "digest": row.digest or "",
+    }
+    return Registration(
+        model=model_name(runtime.store.instance, project.project_id, project.backend),
+        training_id=row.training_id,
+        version=row.candidate,
+        artefact=artefact,
+        params={"label_count": row.label_count, **metrics.get("params", {})},
+        metrics=numbers,
+        curve=tuple(metrics.get("curve") or ()),
+        tags=tags,
+    )

@@ -1,0 +1,225 @@
+"""One training: a frozen dataset in, a candidate out, judged against the champion on the same blind holdout."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from backends import backend_module
+from backends.protocols import Trainer
+from labelloop import folders
+from labelloop.artefacts import fetch_artefact, write_digest
+from labelloop.datasets import Dataset
+from labelloop.errors import LeaseLost, ServiceDown, UsageError
+from labelloop.store import ProjectRow, TrainingRow
+from labelloop.store.leases import HeldLease, holding
+from labelloop.store.promotions import promotions_of
+from labelloop.store.trainings import (
+    finish_training,
+    next_version,
+    queue_training,
+    training,
+    training_id_of,
+    trainings_of,
+    update_training,
+    version_row,
+)
+from labelloop.store.types import utc_now
+from labelloop.values import Artefact, Budget, Metrics
+from sync.freezing import lay_out, open_dataset
+from sync.gate import Verdict, judge
+from sync.promotion import plan_promotion, uses_media
+from sync.registration import register_training
+from sync.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+LEASE_TTL_S = 30.0
+
+
+def run_training(runtime: Runtime, project_id: int, dataset_id: str, attempt: int) -> str | None:
+    """Train, judge and record one attempt; the id of the promotion it earned, or None.
+
+    Does nothing when the attempt is over already or another worker holds the project's train lease. LeaseLost stops it
+    without a trace; a failure of the training itself is its recorded outcome, one of a service leaves it open to repeat.
+    """
+    project = runtime.store.project(project_id)
+    if project is None:
+        raise UsageError(f"no project {project_id}; labelloop does not look after it")
+    row = _attempt(runtime, project, dataset_id, attempt)
+    if row.outcome is not None:
+        return None
+    with holding(runtime.store, project_id, "train", LEASE_TTL_S) as lease:
+        # Another worker may have ended the attempt, or given it up, before the lease came.
+        if lease is None or training(runtime.store, project_id, row.training_id).outcome is not None:
+            return None
+        with lease.writing() as connection:
+            update_training(runtime.store, connection, project_id, row.training_id, started_at=utc_now())
+        scratch = runtime.scratch(row.training_id)
+        try:
+            return _TrainingRun(runtime, project, row, lease, scratch).run()
+        except LeaseLost:
+            raise
+        except ServiceDown as error:
+            # The attempt is as if it had not begun: a reconcile asks for it again until the service is back.
+            with lease.writing() as connection:
+                update_training(
+                    runtime.store,
+                    connection,
+                    project_id,
+                    row.training_id,
+                    started_at=None,
+                    reason=f"waits: {error}"[:2000],
+                )
+            raise
+        except Exception as error:
+            log.exception("training failed", extra={"training": row.training_id})
+            with lease.writing() as connection:
+                finish_training(runtime.store, connection, row, "failed", f"{type(error).__name__}: {error}"[:2000])
+            return None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _attempt(runtime: Runtime, project: ProjectRow, dataset_id: str, attempt: int) -> TrainingRow:
+    training_id = training_id_of(project.project_id, dataset_id, attempt)
+    for row in trainings_of(runtime.store, project.project_id):
+        if row.training_id == training_id:
+            return row
+    return queue_training(runtime.store, project.project_id, dataset_id, 0, None, attempt)
+
+
+def champion_of(runtime: Runtime, project: ProjectRow) -> TrainingRow | None:
+    """The attempt that made the version last promoted, or None while the project is at its cold start."""
+    for steps in reversed(promotions_of(runtime.store, project.project_id)):
+        detail = steps[0].detail
+        if detail["digest"]:
+            return version_row(runtime.store, project.project_id, detail["model_version"])
+    return None
+
+
+class _TrainingRun:
+    """The parts of one attempt that share its project, lease and scratch folder."""
+
+    def __init__(
+        self, runtime: Runtime, project: ProjectRow, row: TrainingRow, lease: HeldLease, scratch: Path
+    ) -> None:
+        self.runtime, self.project, self.row, self.lease, self.scratch = runtime, project, row, lease, scratch
+        self.settings = runtime.project_settings(project)
+        self.trainer: Trainer = backend_module(project.backend).trainer()
+
+    def run(self) -> str | None:
+        store = self.runtime.store
+        frozen = open_dataset(self.runtime.services.artifacts, self.row.dataset_id, self.scratch)
+        folder, failed = lay_out(frozen, self.scratch / "dataset", self._fetch(), self.lease.check)
+        champion = champion_of(self.runtime, self.project)
+        champion_folder = self._fetch_version(champion)
+        artefact = self._fit(folder, champion_folder)
+        candidate = self.trainer.evaluate(artefact.path, folder)
+        self.lease.check()
+        served = self.trainer.evaluate(champion_folder, folder) if champion_folder is not None else None
+        self.lease.check()
+        verdict = judge(candidate, served, self.trainer.headline)
+        version = next_version(store, self.project.project_id, self.project.backend)
+        digest = write_digest(artefact.path)
+        uri = folders.publish(
+            artefact.path, folders.join(self.runtime.services.artifacts, "models", f"{version}-{digest[:12]}")
+        )
+        record = self._record(artefact, candidate, served, verdict, failed, frozen)
+        with self.lease.writing() as connection:
+            update_training(
+                store, connection, self.project.project_id, self.row.training_id,
+                candidate=version, path=uri, digest=digest, base_version=champion.candidate if champion else None,
+            )  # fmt: skip
+            finish_training(store, connection, self.row, verdict.outcome, verdict.reason, record)
+            promotion = None
+            if verdict.outcome == "promoted":
+                promotion = plan_promotion(store, connection, self.project, version, uri, digest, self.row.training_id)
+        log.info("training over", extra={"training": self.row.training_id, "outcome": verdict.outcome})
+        _register_or_leave(self.runtime, self.project, self.row.training_id)
+        return promotion
+
+    def _fetch(self) -> Any:
+        return self.runtime.media.fetch if uses_media(self.project) else None
+
+    def _fetch_version(self, row: TrainingRow | None) -> Path | None:
+        if row is None or row.path is None or row.digest is None:
+            return None
+        return fetch_artefact(row.path, row.digest, self.runtime.services.data.absolute() / "versions")
+
+    def _fit(self, folder: Path, champion: Path | None) -> Artefact:
+        learning = self.settings.active_learning
+        services = self.runtime.services
+        out = self.scratch / "artefact"
+        out.mkdir(parents=True)
+
+        def progress(share: float, message: str) -> None:
+            self.lease.check()
+            self.runtime.queue.report(self.row.training_id, share, message)
+
+        return self.trainer.fit(
+            folder,
+            out,
+            start=champion if learning.warm_start == "champion" else None,
+            budget=Budget(learning.epochs, seed=self.row.number, device=services.device, threads=services.threads),
+            progress=progress,
+        )
+
+    def _record(
+        self,
+        artefact: Artefact,
+        candidate: Metrics,
+        champion: Metrics | None,
+        verdict: Verdict,
+        failed: Mapping[int, str],
+        dataset: Dataset,
+    ) -> dict[str, Any]:
+        return {
+            "candidate": _summary(candidate),
+            "champion": _summary(champion) if champion else None,
+            "share_better": verdict.share_better,
+            "left_out": {str(task): reason for task, reason in failed.items()},
+            "config_hash": dataset.manifest["body"]["config_hash"],
+            "params": {key: str(value) for key, value in artefact.params.items()},
+            "curve": [dict(point) for point in artefact.training_curve],
+        }
+
+
+def _summary(metrics: Metrics) -> dict[str, Any]:
+    summary = asdict(metrics)
+    del summary["per_item"]
+    return summary
+
+
+def _register_or_leave(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
+    """Register now if MLflow answers; a reconcile asks again later if not."""
+    try:
+        register_training(runtime, project, training_id)
+    except ServiceDown as error:
+        log.warning("registration put off", extra={"training": training_id, "reason": str(error)})
+
+
+def evaluate_version(
+    runtime: Runtime, project: ProjectRow, model_versions: list[str], dataset_id: str
+) -> dict[str, Metrics]:
+    """Metrics of several versions on the holdout of one dataset version, all on the same items."""
+    trainer: Trainer = backend_module(project.backend).trainer()
+    scratch = runtime.scratch(f"evaluate-p{project.project_id}-{dataset_id}")
+    try:
+        frozen = open_dataset(runtime.services.artifacts, dataset_id, scratch)
+        fetch = runtime.media.fetch if uses_media(project) else None
+        folder, _ = lay_out(frozen, scratch / "dataset", fetch, lambda: None)
+        found = {}
+        for version in model_versions:
+            row = version_row(runtime.store, project.project_id, version)
+            if row is None or row.path is None or row.digest is None:
+                raise UsageError(f"project {project.title!r} has no model version {version!r}")
+            artefact = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")
+            found[version] = trainer.evaluate(artefact, folder)
+        return found
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

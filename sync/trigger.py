@@ -1,0 +1,44 @@
+"""When to train: derived from the labels and the last finished attempt's dataset, never from a counter that could drift."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from labelloop.store import LabelRow
+
+#: Roles whose labels train a model and count towards the next training.
+TRAINING_ROLES = ("pool", "blind")
+LabelKey = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to train now, how many labels are new, and why or why not."""
+
+    train: bool
+    labels_since: int
+    reason: str
+
+
+def label_key(label: LabelRow) -> LabelKey:
+    """What makes a label the same label: its task, its annotation and the hash of its content."""
+    return (label.task_id, label.annotation_id, label.rev_hash)
+
+
+def labels_since(labels: Iterable[LabelRow], seen: Collection[LabelKey]) -> int:
+    """How many training labels the last finished attempt did not have; a corrected label counts again."""
+    return sum(1 for label in labels if label.role in TRAINING_ROLES and label_key(label) not in seen)
+
+
+def decide(since: int, every: int, *, running: bool, paused: bool, enabled: bool = True) -> Decision:
+    """Train when `every` labels are new, no training of the project runs and none forbids it."""
+    if not enabled:
+        return Decision(False, since, "active_learning.enabled is false")
+    if paused:
+        return Decision(False, since, "training is paused")
+    if running:
+        return Decision(False, since, "a training of this project runs")
+    if since < every:
+        return Decision(False, since, f"{since} of {every} new labels")
+    return Decision(True, since, f"{since} new labels, {every} are enough")

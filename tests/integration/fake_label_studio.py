@@ -1,0 +1,255 @@
+"""A Label Studio in memory, for faults that a real one cannot be made to have, and a loop on top of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from labelloop.errors import ServiceDown
+from labelloop.label_studio import AnnotationRow, SweptTask, TaskRow
+from labelloop.queueing import JobRequest
+from labelloop.settings import Settings, load_settings
+from labelloop.store import ProjectRow, Store
+from sync.runtime import Runtime
+
+XML = (
+    '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
+    '<Choice value="sea"/><Choice value="land"/></Choices></View>'
+)
+SEA = ("wave", "harbour", "sail", "tide", "anchor", "whale", "reef", "island")
+LAND = ("mountain", "forest", "road", "field", "valley", "horse", "farm", "desert")
+PROJECT = 1
+
+
+def choice(label: str) -> list[dict[str, Any]]:
+    return [{"id": "r", "from_name": "topic", "to_name": "text", "type": "choices", "value": {"choices": [label]}}]
+
+
+class FakeLabelStudio:
+    """The calls that mirror, promotion and top-up make, on rows in memory; `fail` names calls that raise next time."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, TaskRow] = {}
+        self.predictions: list[dict[str, Any]] = []
+        self.model_version = ""
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.calls: list[str] = []
+        self.fail: dict[str, Exception] = {}
+        self.after: dict[str, Exception] = {}
+        self.before_call: Callable[[str], None] = lambda name: None
+        self._annotation = 0
+
+    # -- what people do -------------------------------------------------------------------------------------------
+
+    def tick(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    def add_task(self, task_id: int, data: dict[str, Any] | None = None, overlap: int = 1, **meta: Any) -> None:
+        at = self.tick()
+        self.tasks[task_id] = TaskRow(
+            task_id, data or {"text": f"text {task_id}"}, {"labelloop": meta}, overlap, False, at, at, (), {}
+        )
+
+    def annotate(self, task_id: int, label: str = "sea", person: int = 1, **changes: Any) -> int:
+        at = self.tick()
+        self._annotation += 1
+        row = AnnotationRow(
+            self._annotation, task_id, choice(label), person, False, False, at, at, 1.0, None, None, None, False
+        )
+        task = self.tasks[task_id]
+        self.tasks[task_id] = replace(task, annotations=(*task.annotations, replace(row, **changes)), updated_at=at)
+        return self._annotation
+
+    def change(self, annotation_id: int, **changes: Any) -> None:
+        at = self.tick()
+        for task_id, task in self.tasks.items():
+            if any(a.annotation_id == annotation_id for a in task.annotations):
+                rows = tuple(
+                    replace(a, **{"updated_at": at, **changes}) if a.annotation_id == annotation_id else a
+                    for a in task.annotations
+                )
+                self.tasks[task_id] = replace(task, annotations=rows, updated_at=at)
+
+    def unannotate(self, annotation_id: int, *, noticed: bool = True) -> None:
+        for task_id, task in self.tasks.items():
+            rows = tuple(a for a in task.annotations if a.annotation_id != annotation_id)
+            if len(rows) < len(task.annotations):
+                self.tasks[task_id] = replace(
+                    task, annotations=rows, updated_at=self.tick() if noticed else task.updated_at
+                )
+
+    # -- what labelloop calls -------------------------------------------------------------------------------------
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        self.before_call(name)
+        if name in self.fail:
+            raise self.fail.pop(name)
+
+    def _over(self, name: str) -> None:
+        """The call had its effect, and its answer got lost."""
+        if name in self.after:
+            raise self.after.pop(name)
+
+    def changed_tasks(
+        self, project_id: int, since: datetime | None = None, page_size: int = 200
+    ) -> Iterator[list[TaskRow]]:
+        self._called("changed_tasks")
+        rows = sorted(
+            (t for t in self.tasks.values() if since is None or t.updated_at >= since), key=lambda t: t.updated_at
+        )
+        for start in range(0, len(rows), page_size):
+            self._called("changed_tasks page")
+            yield rows[start : start + page_size]
+
+    def sweep(self, project_id: int) -> list[SweptTask]:
+        self._called("sweep")
+        return [
+            SweptTask(
+                t.task_id,
+                t.updated_at,
+                t.overlap,
+                sum(not a.was_cancelled for a in t.annotations),
+                sum(a.was_cancelled for a in t.annotations),
+                frozenset(a.annotation_id for a in t.annotations),
+            )
+            for t in self.tasks.values()
+        ]
+
+    def tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[TaskRow]:
+        self._called("tasks_by_id")
+        return [self.tasks[task_id] for task_id in task_ids if task_id in self.tasks]
+
+    def push_predictions(self, project_id: int, rows: Sequence[dict[str, Any]]) -> int:
+        self._called("push_predictions")
+        self.predictions += [dict(row) for row in rows]
+        self._over("push_predictions")
+        return len(rows)
+
+    def count_predictions(self, project_id: int, serving_id: str) -> int:
+        self._called("count_predictions")
+        return sum(row["model_version"] == serving_id for row in self.predictions)
+
+    def delete_model_version(self, project_id: int, serving_id: str) -> int:
+        self._called("delete_model_version")
+        kept = [row for row in self.predictions if row["model_version"] != serving_id]
+        gone = len(self.predictions) - len(kept)
+        self.predictions = kept
+        if self.model_version == serving_id:
+            self.model_version = ""
+        return gone
+
+    def set_model_version(self, project_id: int, serving_id: str) -> None:
+        self._called("set_model_version")
+        self.model_version = serving_id
+        self._over("set_model_version")
+
+    def by_version(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for row in self.predictions:
+            counts[row["model_version"]] = counts.get(row["model_version"], 0) + 1
+        return counts
+
+
+class FakeRegistry:
+    """MLflow in memory; `down` makes every call raise."""
+
+    def __init__(self) -> None:
+        self.registered: list[str] = []
+        self.champions: list[str] = []
+        self.down = False
+
+    def _called(self) -> None:
+        if self.down:
+            raise ServiceDown("MLflow is away")
+
+    def register(self, registration: Any) -> str:
+        self._called()
+        self.registered.append(registration.training_id)
+        return "1"
+
+    def set_champion(self, model: str, version: str) -> None:
+        self._called()
+        self.champions.append(version)
+
+
+@dataclass
+class RecordedQueue:
+    """What was asked of the queue, in order, as Redis would have been asked."""
+
+    requests: list[JobRequest] = field(default_factory=list)
+
+    def enqueue(self, request: JobRequest) -> bool:
+        self.requests.append(request)
+        return True
+
+    def report(self, job: str, share: float, message: str) -> None:
+        assert 0.0 <= share <= 1.0
+
+    def names(self, function: str) -> list[str]:
+        return [r.job_id for r in self.requests if r.function == f"sync.jobs.{function}"]
+
+
+@dataclass
+class Loop:
+    """A project in a store of its own, on a Label Studio in memory."""
+
+    runtime: Runtime
+    remote: FakeLabelStudio
+    registry: FakeRegistry
+    queue: RecordedQueue
+
+    @property
+    def store(self) -> Store:
+        return self.runtime.store
+
+    @property
+    def project(self) -> ProjectRow:
+        found = self.store.project(PROJECT)
+        assert found is not None
+        return found
+
+    def fill(self, n: int, start: int = 1, seed: int = 0) -> None:
+        """Tasks whose words tell their topic."""
+        source = random.Random(seed + start)
+        for task_id in range(start, start + n):
+            words = SEA if task_id % 2 else LAND
+            self.remote.add_task(task_id, {"text": " ".join(source.choices(words, k=6))})
+
+    def label(self, task_ids: Sequence[int], wrong: float = 0.0, seed: int = 0) -> None:
+        """One label each; a share of them wrong."""
+        source = random.Random(seed)
+        for task_id in task_ids:
+            truth = bool(task_id % 2) != (source.random() < wrong)
+            self.remote.annotate(task_id, "sea" if truth else "land")
+
+
+def make_loop(data: Path, *, mlflow_uri: str | None = None, **environ: str) -> Loop:
+    """A loop on `data`; settings as environment variables, as in QUALITY__SPOT_CHECK="0.1"."""
+    loaded = load_settings(None, {f"LABELLOOP_{key}": value for key, value in environ.items()})
+    services = loaded.services.model_copy(
+        update={"data": data, "webhook_secret": SecretStr("s"), **({"mlflow_uri": mlflow_uri} if mlflow_uri else {})}
+    )
+    runtime = Runtime(Settings(services=services, defaults=loaded.defaults))
+    loop = Loop(runtime, FakeLabelStudio(), FakeRegistry(), RecordedQueue())
+    runtime.__dict__["client"] = loop.remote
+    runtime.__dict__["queue"] = loop.queue
+    if mlflow_uri is None:
+        runtime.__dict__["registry"] = loop.registry
+    runtime.store.put_project(
+        project_id=PROJECT,
+        title="Texts",
+        task_type="text-classification",
+        backend="sklearn_text",
+        label_config=XML,
+        settings={},
+        holdout_threshold=0.3,
+    )
+    return loop
