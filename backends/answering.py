@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from backends.serving import LoadedModel, ServedModels, ServedRow
 from backends.showing import shown_regions
-from labelloop.errors import DataError, MediaError
+from labelloop.errors import DataError
 from labelloop.hints import project_of
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.logs import error_fields
+from labelloop.task_items import task_item
 from labelloop.values import UNSHOWN_ROLES, Outcome, Region, TaskItem
 
 log = logging.getLogger(__name__)
@@ -231,16 +232,8 @@ class Answering:
         """The task as a model sees it, with its media; or why there is none."""
         data = task.get("data")
         data = data if isinstance(data, dict) else {}
-        control = config.controls[0] if config.controls else None
-        if control is None or control.object_tag != "Image":
-            return TaskItem(_task_id(task), data)
-        address = data.get(control.data_key)
-        if not isinstance(address, str) or not address or self._media is None:
-            return Outcome("not_found", detail=f"the task has no image address under {control.data_key!r}")
         try:
-            return TaskItem(_task_id(task), data, self._media.fetch(address))
-        except MediaError as error:
-            return Outcome(error.reason, detail=str(error))
+            return task_item(_task_id(task), data, config, self._media.fetch if self._media else None)
         except Exception as error:  # a full disk, a broken cache folder: this task's matter only
             log.error("media not fetched", extra={"task": _task_id(task), **error_fields(error)})
             return Outcome("error")

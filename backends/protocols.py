@@ -39,8 +39,8 @@ class Trainer(Protocol):
     ) -> Artefact:
         """Train on the split "train" of the dataset; write model/, labels.json, metrics.json into `out_dir`.
 
-        `start` is the folder of an earlier version to continue from, or None. labels.json is
-        {"control", "to_name", "data_key", "type", "classes": [...], "show_threshold": {class: t}, "calibrated": bool}.
+        `start` is the folder of an earlier version to continue from, or None. labels.json is written by
+        backends.version_labels.
         """
 
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:

@@ -16,7 +16,7 @@ from typing import Protocol
 import orjson
 
 from backends.protocols import Backend
-from backends.version_labels import thresholds_of
+from backends.version_labels import Thresholds, thresholds_of
 from labelloop.artefacts import fetch_artefact
 from labelloop.errors import LabelloopError
 from labelloop.logs import error_fields
@@ -75,7 +75,7 @@ class LoadedModel:
 
     digest: str
     backend: Backend
-    thresholds: Mapping[str, float]
+    thresholds: Thresholds
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.thresholds import DEFAULT
+from backends.version_labels import Thresholds
 from labelloop.values import Outcome, Region
 
 SHOWN_LIMIT = 50
@@ -34,8 +35,10 @@ def _is_finite(value: Any) -> bool:
     return all(_is_finite(item) for item in value) if isinstance(value, list | tuple) else True
 
 
-def shown_regions(outcome: Outcome, thresholds: Mapping[str, float], limit: int = SHOWN_LIMIT) -> list[Region]:
+def shown_regions(outcome: Outcome, thresholds: Thresholds, limit: int = SHOWN_LIMIT) -> list[Region]:
     """The regions of an outcome that reach the threshold of every class they carry, by falling score, `limit` at most.
+
+    `thresholds` are by control and class; a class that is not there has the default.
 
     A region without a finite score or with a number that is not finite is never shown. Equal scores keep their order.
     """
@@ -46,7 +49,8 @@ def shown_regions(outcome: Outcome, thresholds: Mapping[str, float], limit: int 
         score, labels = _score(region), labels_of(region)
         if score is None or not labels or not _is_finite(region.get("value")):
             continue
-        if all(score >= thresholds.get(label, DEFAULT) for label in labels):
+        own = thresholds.get(str(region.get("from_name")), {})
+        if all(score >= own.get(label, DEFAULT) for label in labels):
             kept.append((score, region))
     kept.sort(key=lambda pair: -pair[0])
     return [region for _, region in kept[:limit]]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ REGIONS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }  # fmt: skip
 
 
+_parsed = lru_cache(maxsize=8)(parse_label_config)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset version opened for reading."""
@@ -67,12 +71,15 @@ class Dataset:
 
     @property
     def label_config(self) -> LabelConfig:
-        return parse_label_config(self.manifest["body"]["label_config"])
+        return _parsed(self.manifest["body"]["label_config"])
 
-    def media(self, task_id: int) -> Path | None:
-        """The local media file of a task in a materialised copy, or None."""
-        found = sorted((self.path / "media").glob(f"{task_id}.*"))
-        return found[0] if found else None
+    def media(self, task_id: int, data: Mapping[str, Any]) -> dict[str, Path]:
+        """The local media files of a task in a materialised copy, by address; empty where it has none."""
+        found = {}
+        for number, address in enumerate(self.label_config.media_addresses(data)):
+            for file in (self.path / "media").glob(f"{task_id}-{number}.*"):
+                found[address] = file
+        return found
 
     def truth(self, split: str) -> list[tuple[int, dict[str, Any], list[Region]]]:
         """(task id, task data, regions of the truth label) of each task of a split, ordered by task id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -38,6 +39,8 @@ class Control:
     object_tag: str
     classes: tuple[str, ...]
     attributes: dict[str, str] = field(default_factory=dict, compare=False)
+    listed: bool = False
+    """Whether `data_key` names a list of addresses (an object tag with `valueList`)."""
 
     @property
     def region_type(self) -> str:
@@ -69,6 +72,21 @@ class LabelConfig:
                 return control
         raise DataError(f"the label config has none of {list(tags)}; add one, or connect another backend")
 
+    def media_addresses(self, data: Mapping[str, Any]) -> list[str]:
+        """The addresses of a task's images, in the order of the config, each once; what is no text is left out."""
+        found: dict[str, None] = {}
+        for control in self.controls:
+            if control.object_tag == "Image":
+                value = data.get(control.data_key)
+                addresses = value if control.listed and isinstance(value, list) else [value]
+                found.update(dict.fromkeys(a for a in addresses if isinstance(a, str) and a))
+        return list(found)
+
+    @property
+    def has_media(self) -> bool:
+        """Whether tasks of this config are images."""
+        return any(control.object_tag == "Image" for control in self.controls)
+
     def problem_with(self, region: Region) -> str | None:
         """Why a region does not fit this config, or None; a class outside the config, an unknown control, a bad number."""
         control = next((c for c in self.controls if c.name == region.get("from_name")), None)
@@ -97,7 +115,11 @@ def parse_label_config(xml: str) -> LabelConfig:
     except (ParseError, DefusedXmlException) as error:
         raise DataError(f"the label config is not valid XML: {error}") from error
     objects = {
-        element.attrib["name"]: (element.tag, element.attrib.get("value", element.attrib.get("valueList", "")))
+        element.attrib["name"]: (
+            element.tag,
+            element.attrib.get("valueList") or element.attrib.get("value", ""),
+            bool(element.attrib.get("valueList")),
+        )
         for element in root.iter()
         if "name" in element.attrib and "toName" not in element.attrib
     }
@@ -108,7 +130,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
         if to_name not in objects:
             raise DataError(f"<{element.tag} name={name!r}> labels {to_name!r}, and the config has no such object tag")
-        object_tag, value = objects[to_name]
+        object_tag, value, listed = objects[to_name]
         value_tag = CONTROL_TAGS[element.tag][0]
         classes = tuple(
             dict.fromkeys(
@@ -117,6 +139,6 @@ def parse_label_config(xml: str) -> LabelConfig:
             )
         )
         controls.append(
-            Control(element.tag, name, to_name, value.lstrip("$"), object_tag, classes, dict(element.attrib))
+            Control(element.tag, name, to_name, value.lstrip("$"), object_tag, classes, dict(element.attrib), listed)
         )
     return LabelConfig(xml, tuple(controls))

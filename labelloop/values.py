@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from labelloop.errors import MediaError
+
 Role = Literal["pool", "holdout", "gold", "blind"]
 ROLES: tuple[Role, ...] = ("pool", "holdout", "gold", "blind")
 #: Roles whose tasks never show a suggestion.
@@ -34,11 +36,14 @@ Region = dict[str, Any]
 
 @dataclass(frozen=True)
 class TaskItem:
-    """One task as a model sees it: Label Studio's data, and the local file of its media where there is one."""
+    """One task as a model sees it: Label Studio's data, and its media by the address that the data names.
+
+    `media` holds the local file of each address, or why there is none; it is empty where a project has no media.
+    """
 
     task_id: int | None
     data: Mapping[str, Any]
-    media: Path | None = None
+    media: Mapping[str, Path | MediaError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

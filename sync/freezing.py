@@ -18,7 +18,8 @@ from labelloop.errors import MediaError, NotReady
 from labelloop.label_config import parse_label_config
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.types import utc_now
-from labelloop.values import Region
+from labelloop.task_items import Fetch, task_item
+from labelloop.values import Outcome, Region
 from sync.trigger import LabelKey, label_key
 
 log = logging.getLogger(__name__)
@@ -129,9 +130,9 @@ def _plain(result: list[Region]) -> list[Region]:
 
 
 def lay_out(
-    dataset: Dataset, folder: Path, fetch: Callable[[str], Path] | None, check: Callable[[], None]
+    dataset: Dataset, folder: Path, fetch: Fetch | None, check: Callable[[], None]
 ) -> tuple[Path, dict[int, str]]:
-    """Copy a dataset version into `folder` with media/<task id><suffix>; the folder, and the tasks left without media.
+    """Copy a dataset version into `folder` with media/<task id>-<n><suffix>; the folder, and the tasks without media.
 
     `fetch` gives the local file of a media address, or is None where the project has no media. `check` is called per
     task and may raise LeaseLost. A task whose media cannot be used is left out of the labels and named with its reason.
@@ -143,17 +144,19 @@ def lay_out(
     failed: dict[int, str] = {}
     if fetch is None:
         return folder, failed
-    key = dataset.label_config.controls[0].data_key
     for row in dataset.tasks.select("task_id", "data").to_dicts():
         check()
-        try:
-            source = fetch(str(orjson.loads(row["data"])[key]))
-        except (MediaError, KeyError) as error:
-            failed[row["task_id"]] = error.reason if isinstance(error, MediaError) else "not_found"
+        item = task_item(row["task_id"], orjson.loads(row["data"]), dataset.label_config, fetch)
+        if isinstance(item, Outcome):
+            failed[row["task_id"]] = item.status
             continue
-        target = media / f"{row['task_id']}{source.suffix}"
-        if not target.exists():
-            target.symlink_to(source.absolute())
+        for number, found in enumerate(item.media.values()):
+            if isinstance(found, MediaError):
+                failed[row["task_id"]] = found.reason
+                break
+            target = media / f"{row['task_id']}-{number}{found.suffix}"
+            if not target.exists():
+                target.symlink_to(found.absolute())
     if failed:
         log.warning("media left out", extra={"dataset": dataset.dataset_id, "tasks": dict(list(failed.items())[:20])})
         import polars as pl

@@ -11,16 +11,16 @@ from sqlalchemy import select
 from backends import backend_module
 from backends.protocols import Backend
 from backends.showing import shown_regions
+from backends.version_labels import Thresholds
 from labelloop.artefacts import fetch_artefact
-from labelloop.errors import MediaError
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.leases import HeldLease
 from labelloop.store.tables import outcomes
 from labelloop.store.types import utc_now
+from labelloop.task_items import Fetch, task_item
 from labelloop.values import Outcome, TaskItem
 
-MediaFetch = Callable[[str], Path]
 BATCH = 32
 
 
@@ -55,51 +55,32 @@ def predict_tasks(
     model_version: str,
     backend: Backend,
     tasks: Sequence[TaskRow],
-    fetch: MediaFetch | None,
-    lease: HeldLease | None,
+    fetch: Fetch | None,
+    lease: HeldLease,
     progress: Callable[[float, str], None],
 ) -> int:
     """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception."""
     config = parse_label_config(project.label_config)
     done = 0
     for start in range(0, len(tasks), BATCH):
-        if lease is not None:
-            lease.check()
+        lease.check()
         batch = tasks[start : start + BATCH]
         found = _outcomes(backend, config, batch, fetch)
         rows = [
             _outcome_row(project.project_id, model_version, task.task_id, outcome, config)
             for task, outcome in zip(batch, found, strict=True)
         ]
-        if lease is not None:
-            with lease.writing() as connection:
-                done += store.insert_missing(connection, outcomes, rows)
-        else:
-            with store.begin() as connection:
-                done += store.insert_missing(connection, outcomes, rows)
+        with lease.writing() as connection:
+            done += store.insert_missing(connection, outcomes, rows)
         progress((start + len(batch)) / len(tasks), f"{start + len(batch)} of {len(tasks)} tasks predicted")
     return done
 
 
-def _outcomes(
-    backend: Backend, config: LabelConfig, batch: Sequence[TaskRow], fetch: MediaFetch | None
-) -> list[Outcome]:
+def _outcomes(backend: Backend, config: LabelConfig, batch: Sequence[TaskRow], fetch: Fetch | None) -> list[Outcome]:
     """One outcome per task, in order; the model sees only tasks whose media is there."""
-    key = config.controls[0].data_key
-    found: dict[int, Outcome] = {}
-    items: list[TaskItem] = []
-    for task in batch:
-        try:
-            media = fetch(str(task.data[key])) if fetch is not None else None
-        except (MediaError, KeyError) as error:
-            reason = error.reason if isinstance(error, MediaError) else "not_found"
-            found[task.task_id] = Outcome(reason, detail=str(error))
-            continue
-        items.append(TaskItem(task.task_id, task.data, media))
-    if items:
-        for item, outcome in zip(items, backend.predict(items), strict=True):
-            found[item.task_id or 0] = outcome
-    return [found[task.task_id] for task in batch]
+    found = [task_item(task.task_id, task.data, config, fetch) for task in batch]
+    predicted = iter(backend.predict([item for item in found if isinstance(item, TaskItem)]))
+    return [next(predicted) if isinstance(item, TaskItem) else item for item in found]
 
 
 def _outcome_row(
@@ -118,7 +99,7 @@ def _outcome_row(
     }
 
 
-def shown_result(row: dict[str, Any], role: str, thresholds: dict[str, float]) -> list[dict[str, Any]]:
+def shown_result(row: dict[str, Any], role: str, thresholds: Thresholds) -> list[dict[str, Any]]:
     """What a person sees of a stored outcome: nothing on a task whose role forbids it, else the regions over threshold."""
     if role != "pool" or row["status"] != "ok":
         return []

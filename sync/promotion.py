@@ -16,7 +16,7 @@ import httpx
 from sqlalchemy import Connection, select
 
 from backends.protocols import Backend
-from backends.version_labels import thresholds_of
+from backends.version_labels import Thresholds, thresholds_of
 from labelloop.artefacts import fetch_artefact
 from labelloop.errors import NotReady, ServiceDown, UsageError
 from labelloop.label_config import parse_label_config
@@ -215,7 +215,7 @@ class _Promotion:
             store.insert_missing(connection, predictions, rows)
         return {"tasks": len(rows)}
 
-    def _thresholds(self) -> dict[str, float]:
+    def _thresholds(self) -> Thresholds:
         if not self.digest:
             return {}
         return thresholds_of(fetch_artefact(self.path, self.digest, self.runtime.services.data.absolute() / "versions"))
@@ -292,7 +292,7 @@ class _Promotion:
 
 def uses_media(project: ProjectRow) -> bool:
     """Whether the project's tasks are images."""
-    return any(control.object_tag == "Image" for control in parse_label_config(project.label_config).controls)
+    return parse_label_config(project.label_config).has_media
 
 
 def outcomes_of(store: Store, project_id: int, model_version: str) -> dict[int, dict[str, Any]]:
@@ -314,7 +314,7 @@ def prediction_row(
     reason: str,
     outcome: dict[str, Any] | None,
     role: str,
-    thresholds: dict[str, float],
+    thresholds: Thresholds,
 ) -> dict[str, Any]:
     """A row of the table predictions: an outcome's shown regions at their place in the queue."""
     status = "no_model" if outcome is None else outcome["status"] if role == "pool" else "blind"

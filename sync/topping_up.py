@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from backends.version_labels import thresholds_of
+from backends.version_labels import Thresholds, thresholds_of
 from labelloop.artefacts import fetch_artefact
 from labelloop.store import ProjectRow, Served
 from labelloop.store.leases import HeldLease, holding
@@ -41,7 +41,7 @@ def _top_up(runtime: Runtime, project: ProjectRow, served: Served, lease: HeldLe
     ]
     if not waiting:
         return 0
-    thresholds: dict[str, float] = {}
+    thresholds: Thresholds = {}
     if served.digest:
         cache = runtime.services.data.absolute() / "versions"
         thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))

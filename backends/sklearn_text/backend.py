@@ -24,7 +24,7 @@ class SklearnBackend:
     """One model version; `predict` is safe for several threads."""
 
     def __init__(self, version_dir: Path) -> None:
-        self._labels = read_labels(version_dir, "choices")
+        (self._labels,) = read_labels(version_dir, "choices")
         self._pipeline: Any = read_model(version_dir)
 
     @property

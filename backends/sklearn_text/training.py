@@ -20,7 +20,7 @@ from backends.sklearn_text.converters.choices import chosen_class
 from backends.sklearn_text.metrics import class_f1, macro_f1, majority_class
 from backends.sklearn_text.pipeline import fit_pipeline, probabilities
 from backends.thresholds import show_thresholds
-from backends.version_labels import VersionLabels, read_labels, write_labels
+from backends.version_labels import ControlLabels, read_labels, write_labels
 from labelloop.datasets import Dataset, read_dataset
 from labelloop.errors import DataError, NotReady
 from labelloop.label_config import Control
@@ -72,7 +72,7 @@ class SklearnTrainer:
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
         """macro_f1 on the holdout; the baseline always says the training split's most frequent class."""
         dataset = read_dataset(dataset_dir)
-        labels = read_labels(artefact_dir, "choices")
+        (labels,) = read_labels(artefact_dir, "choices")
         control = dataset.label_config.control(labels.control)
         items = _read(dataset, control, "holdout")
         outcomes = SklearnBackend(artefact_dir).predict(
@@ -143,16 +143,18 @@ def _fit(items: Sequence[_Item], control: Control, out_dir: Path, budget: Budget
     thresholds = show_thresholds(pairs, control.classes)
     write_labels(
         out_dir,
-        VersionLabels(
-            control.name,
-            control.to_name,
-            control.data_key,
-            "choices",
-            control.classes,
-            thresholds,
-            calibrated,
-            temperature,
-        ),
+        [
+            ControlLabels(
+                control.name,
+                control.to_name,
+                control.data_key,
+                "choices",
+                control.classes,
+                thresholds,
+                calibrated,
+                temperature,
+            )
+        ],
     )
     return {
         "texts": len(texts), "classes_seen": len(set(labels)), "max_iter": max_iter, "seed": budget.seed,

@@ -22,7 +22,7 @@ class SpacyBackend:
     """One model version; `predict` is safe for one thread at a time."""
 
     def __init__(self, version_dir: Path) -> None:
-        self._labels = read_labels(version_dir, "labels")
+        (self._labels,) = read_labels(version_dir, "labels")
         self._nlp: Any = read_model(version_dir)
 
     @property

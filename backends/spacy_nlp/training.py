@@ -19,7 +19,7 @@ from backends.spacy_nlp.decoding import decode
 from backends.spacy_nlp.examples import LabelledText, aligned_spans, read_texts
 from backends.spacy_nlp.metrics import dictionary_spans, entity_f1, match_spans, surface_forms
 from backends.thresholds import show_thresholds
-from backends.version_labels import VersionLabels, read_labels, write_labels
+from backends.version_labels import ControlLabels, read_labels, write_labels
 from labelloop.datasets import read_dataset
 from labelloop.errors import DataError, NotReady
 from labelloop.values import Artefact, Budget, Metrics, TaskItem
@@ -90,7 +90,7 @@ class SpacyTrainer:
         thresholds = show_thresholds({k: [(s, ok) for _, s, ok in v] for k, v in pairs.items()}, control.classes)
         write_labels(
             out_dir,
-            VersionLabels(control.name, control.to_name, control.data_key, "labels", control.classes, thresholds),
+            [ControlLabels(control.name, control.to_name, control.data_key, "labels", control.classes, thresholds)],
         )
         params = {
             "passes": plan.passes, "texts": len(texts), "entities": sum(len(text.spans) for text in texts),
@@ -105,7 +105,7 @@ class SpacyTrainer:
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
         """entity_f1 on the holdout; the baseline finds the names of the training split again."""
         dataset = read_dataset(dataset_dir)
-        labels = read_labels(artefact_dir, "labels")
+        (labels,) = read_labels(artefact_dir, "labels")
         control = dataset.label_config.control(labels.control)
         items = read_texts(dataset, control, "holdout")
         backend = SpacyBackend(artefact_dir)
@@ -154,7 +154,8 @@ def _usable_start(start: Path | None, classes: Sequence[str]) -> Path | None:
     """`start` where its classes are all still in the config; otherwise None, as a class cannot be unlearned."""
     if start is None:
         return None
-    return start if set(read_labels(start, "labels").classes) <= set(classes) else None
+    (labels,) = read_labels(start, "labels")
+    return start if set(labels.classes) <= set(classes) else None
 
 
 def _out_of_fold(

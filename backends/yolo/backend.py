@@ -25,7 +25,7 @@ class YoloBackend:
     """A loaded version; `predict` may be called from several threads, torch's inference is."""
 
     def __init__(self, version_dir: Path, *, device: str = "cpu") -> None:
-        self._labels = read_labels(version_dir, REGION_TYPE)
+        (self._labels,) = read_labels(version_dir, REGION_TYPE)
         self._model, self._spec = load_model(version_dir / "model", device)
         self._device = device
         if self._labels.classes != self._spec.classes:
@@ -47,7 +47,7 @@ class YoloBackend:
         images: dict[int, Image.Image] = {}
         for index, task in enumerate(tasks):
             try:
-                images[index] = read_image(task.media)
+                images[index] = read_image(next(iter(task.media.values()), None))
             except MediaError as error:
                 outcomes[index] = Outcome(status=error.reason, detail=str(error))
         for index, result in self._detected(images):

@@ -24,7 +24,7 @@ class LabelledImage:
 
     task_id: int
     data: Mapping[str, Any]
-    media: Path | None
+    media: Mapping[str, Path]
     boxes: tuple[Box, ...]
 
 
@@ -41,9 +41,9 @@ def labelled_images(dataset: Dataset, split: str, control: str, classes: Sequenc
     """The tasks of a split that have a truth label, ordered by task id."""
     out = []
     for task_id, data, result in dataset.truth(split):
-        media = dataset.media(task_id)
+        media = dataset.media(task_id, data)
         # A rotated rectangle needs the image's proportions; only results without them have to open the file.
-        width, height = _size(media) if any("original_width" not in r for r in result) else (1, 1)
+        width, height = _size(_first(media)) if any("original_width" not in r for r in result) else (1, 1)
         boxes = tuple(regions_to_boxes(result, classes, control, width, height))
         out.append(LabelledImage(task_id, data, media, boxes))
     return out
@@ -78,7 +78,7 @@ def write_yolo_folder(images: Sequence[LabelledImage], classes: Sequence[str], f
     skipped = []
     for image in images:
         try:
-            reduced(read_image(image.media), side).save(pictures / f"{image.task_id}.png", compress_level=1)
+            reduced(read_image(_first(image.media)), side).save(pictures / f"{image.task_id}.png", compress_level=1)
         except MediaError as error:
             skipped.append(f"task {image.task_id}: {error}")
             _log.warning("left out of training: %s", skipped[-1])
@@ -102,11 +102,15 @@ def input_size(images: Iterable[LabelledImage], most: int = 640) -> int:
     sides = []
     for image in list(images)[:50]:
         try:
-            sides.append(max(_size(image.media)))
+            sides.append(max(_size(_first(image.media))))
         except MediaError:
             continue
     median = sorted(sides)[len(sides) // 2] if sides else most
     return min(max(-(-median // 32) * 32, 96), most)
+
+
+def _first(media: Mapping[str, Path]) -> Path | None:
+    return next(iter(media.values()), None)
 
 
 def _size(media: Path | None) -> tuple[int, int]:

@@ -14,8 +14,10 @@ from labelloop.errors import MediaError
 _PAD = 114
 
 
-def read_image(path: Path | None) -> Image.Image:
+def read_image(path: Path | MediaError | None) -> Image.Image:
     """The image in RGB, its EXIF orientation applied; MediaError with the reason when it cannot be had."""
+    if isinstance(path, MediaError):
+        raise path
     if path is None or not path.is_file():
         raise MediaError("not_found", f"expected an image file, found none at {path}")
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.protocols import Progress
-from backends.version_labels import VersionLabels, write_labels
+from backends.version_labels import ControlLabels, write_labels
 from backends.yolo.backend import YoloBackend
 from backends.yolo.converters.rectangle_labels import REGION_TYPE, Box, regions_to_boxes
 from backends.yolo.dataset import (
@@ -149,7 +149,7 @@ def _initial_model(spec: ModelSpec, start: Path | None, checkpoint: str | None) 
 
 
 def _write_labels(out_dir: Path, control: Control, thresholds: Mapping[str, float]) -> None:
-    labels = VersionLabels(
+    labels = ControlLabels(
         control.name, control.to_name, control.data_key, REGION_TYPE, control.classes, dict(thresholds)
     )
-    write_labels(out_dir, labels)
+    write_labels(out_dir, [labels])

@@ -197,8 +197,9 @@ def _size_of(item: Item, dataset: Dataset, options: ExportOptions) -> tuple[int,
             return int(width), int(height)  # type: ignore[arg-type]
     if options.sizes and item.task_id in options.sizes:
         return options.sizes[item.task_id]
-    media = dataset.media(item.task_id)
-    return _image_size(media) if media else None
+    for file in dataset.media(item.task_id, item.data).values():
+        return _image_size(file)
+    return None
 
 
 def _is_size(value: Any) -> bool:

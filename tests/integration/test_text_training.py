@@ -103,7 +103,7 @@ def dataset(folder: Path, xml: str, rows: Sequence[Row]) -> Path:
 
 
 def check_labels_file(version: Path, classes: tuple[str, ...], kind: str) -> dict[str, Any]:
-    labels: dict[str, Any] = orjson.loads((version / "labels.json").read_bytes())
+    (labels,) = orjson.loads((version / "labels.json").read_bytes())["controls"]
     assert tuple(labels["classes"]) == classes
     assert labels["type"] == kind
     assert labels["data_key"] == labels["to_name"] == "text"

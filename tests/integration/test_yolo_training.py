@@ -44,12 +44,17 @@ def regions(truth: ImageTruth) -> list[dict]:
     ]  # fmt: skip
 
 
+def item(task_id: int, file: Path | None) -> TaskItem:
+    """A task whose image is that file, or which has none."""
+    return TaskItem(task_id, {"image": "/a"}, {"/a": file} if file else {})
+
+
 def make_dataset(folder: Path, images: Path, truths: list[ImageTruth], *, labelled: bool = True) -> Path:
     """A materialised dataset: the first quarter of the images is the holdout."""
     (folder / "media").mkdir(parents=True)
     tasks, labels = [], []
     for i, truth in enumerate(truths, start=1):
-        shutil.copy(images / truth.file, folder / "media" / f"{i}.png")
+        shutil.copy(images / truth.file, folder / "media" / f"{i}-0.png")
         split = "holdout" if i <= len(truths) // 4 else "train"
         tasks.append(
             {"task_id": i, "data": orjson.dumps({"image": truth.file}).decode(), "group_key": f"g{i}",
@@ -76,7 +81,7 @@ def trained(tmp_path_factory):
 
 def test_a_version_holds_model_labels_and_metrics(trained):
     _, _, artefact = trained
-    labels = json.loads((artefact.path / "labels.json").read_text())
+    (labels,) = json.loads((artefact.path / "labels.json").read_text())["controls"]
     assert labels["classes"] == list(LABELS) == list(labels["show_threshold"])
     assert (labels["control"], labels["to_name"], labels["data_key"]) == ("label", "image", "image")
     assert (labels["type"], labels["calibrated"]) == ("rectanglelabels", False)
@@ -102,7 +107,7 @@ def test_every_task_gets_an_outcome_in_order(trained, tmp_path):
     text.write_text("no image")
     media = [good[0], broken, None, text, good[1], tmp_path / "absent.png"]
     backend = yolo.load(artefact.path)
-    outcomes = backend.predict([TaskItem(i, {}, path) for i, path in enumerate(media)])
+    outcomes = backend.predict([item(i, path) for i, path in enumerate(media)])
     assert [o.status for o in outcomes] == ["ok", "unreadable", "not_found", "unreadable", "ok", "not_found"]
     assert all(o.detail and o.status in REASONS and not o.regions for o in outcomes if o.status != "ok")
     config = parse_label_config(CONFIG)
@@ -116,9 +121,9 @@ def test_every_task_gets_an_outcome_in_order(trained, tmp_path):
 
 def test_signals_are_given_when_asked_for(trained):
     root, _, artefact = trained
-    item = TaskItem(1, {}, next((root / "images").glob("*.png")))
-    (plain,) = yolo.load(artefact.path).predict([item])
-    (full,) = yolo.load(artefact.path).predict([item], want=frozenset({"regions", "probs", "embedding"}))
+    asked = item(1, next((root / "images").glob("*.png")))
+    (plain,) = yolo.load(artefact.path).predict([asked])
+    (full,) = yolo.load(artefact.path).predict([asked], want=frozenset({"regions", "probs", "embedding"}))
     assert plain.probs is None and plain.embedding is None
     assert set(full.probs) == set(LABELS) and len(full.embedding) >= 64
     assert full.regions == plain.regions
@@ -139,7 +144,7 @@ def test_a_failing_batch_is_taken_one_by_one(trained, monkeypatch):
     white = root / "white.png"
     Image.new("RGB", (160, 160), "white").save(white)
     good = sorted((root / "images").glob("*.png"))[0]
-    outcomes = yolo.load(artefact.path).predict([TaskItem(i, {}, p) for i, p in enumerate([good, white, good])])
+    outcomes = yolo.load(artefact.path).predict([item(i, p) for i, p in enumerate([good, white, good])])
     assert [o.status for o in outcomes] == ["ok", "error", "ok"]
     assert "out of memory" in outcomes[1].detail
 
@@ -160,9 +165,7 @@ def test_orientation_is_applied_once(trained, tmp_path, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    one, other = yolo.load(artefact.path).predict(
-        [TaskItem(1, {}, tmp_path / "upright.png"), TaskItem(2, {}, tmp_path / "turned.png")]
-    )
+    one, other = yolo.load(artefact.path).predict([item(1, tmp_path / "upright.png"), item(2, tmp_path / "turned.png")])
     assert len(one.regions) > 10 and len(one.regions) == len(other.regions)
     for (
         ours

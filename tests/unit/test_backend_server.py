@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from flask.testing import FlaskClient
 
 from backends import answering, server
 from backends.serving import ServedModels, ServedRow
+from backends.version_labels import ControlLabels, write_labels
 from labelloop.artefacts import write_digest
 from labelloop.errors import MediaError
 from labelloop.logs import JsonLines
@@ -140,8 +140,9 @@ class Bench:
     def artefact(self, name: str = "v1") -> tuple[str, str]:
         folder = self.folder / "artifacts" / name
         folder.mkdir(parents=True, exist_ok=True)
-        labels = {"classes": ["PER", "ORG"], "show_threshold": {"PER": 0.5, "ORG": 0.5}}
-        (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+        write_labels(
+            folder, [ControlLabels("label", "text", "text", "labels", ("PER", "ORG"), {"PER": 0.5, "ORG": 0.5})]
+        )
         (folder / "weights").write_text(name, encoding="utf-8")
         return str(folder), write_digest(folder)
 
@@ -287,7 +288,7 @@ def test_images_are_fetched_and_a_bad_one_stands_alone(bench: Bench) -> None:
     body = request_of(*[task(n, **data) for n, data in enumerate(images, 1)], config=IMAGE_CONFIG)
     bench.model.outcome = lambda item: Outcome()
     assert [r["reason"] for r in bench.results(body)] == ["ok", "unreadable", "not_found", "not_found", "error"]
-    assert [item.media for item in bench.model.asked[0]] == [Path("/media/a.png")]
+    assert [item.media for item in bench.model.asked[0]] == [{"/data/upload/2/a.png": Path("/media/a.png")}]
 
 
 def test_an_interactive_request_is_answered_like_any_other(bench: Bench) -> None:

@@ -66,11 +66,23 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     ]
     assert [task for task, _, _ in dataset.truth("holdout")] == [3]
     assert dataset.labels.height == 6 and dataset.regions.height == 3  # regions of truth labels only
-    assert dataset.media(1) is None
-    (tmp_path / "media").mkdir()
-    (tmp_path / "media" / "1.png").touch()
-    (tmp_path / "media" / "11.png").touch()
-    assert dataset.media(1) == tmp_path / "media" / "1.png"
+
+
+def test_media_is_found_by_task_and_address(tmp_path: Path) -> None:
+    xml = (
+        '<View><Image name="i" valueList="$pages"/><Image name="j" value="$photo"/>'
+        '<Choices name="c" toName="i"><Choice value="a"/></Choices>'
+        '<Choices name="d" toName="j"><Choice value="a"/></Choices></View>'
+    )
+    write(tmp_path, body() | {"label_config": xml})
+    dataset = read_dataset(tmp_path)
+    data = {"pages": ["/p1", "/p2", 7], "photo": "/q"}
+    assert dataset.media(1, data) == {}
+    media = tmp_path / "media"
+    media.mkdir()
+    for name in ("1-0.png", "1-2.jpg", "11-1.png"):
+        (media / name).touch()
+    assert dataset.media(1, data) == {"/p1": media / "1-0.png", "/q": media / "1-2.jpg"}
 
 
 def tampered(folder: Path, **changes: Any) -> None:

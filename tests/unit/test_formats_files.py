@@ -111,7 +111,7 @@ def test_coco_reads_the_size_of_a_negative_from_its_media(tmp_path: Path) -> Non
     (dataset.path / "media").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (40, 30)).save(dataset.path / "media" / "1.jpg", exif=exif)
+    Image.new("RGB", (40, 30)).save(dataset.path / "media" / "1-0.jpg", exif=exif)
     found, _ = coco_of(dataset, tmp_path / "out")
     assert (found["images"][0]["width"], found["images"][0]["height"]) == (30, 40)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from backends.serving import ServedModels, ServedRow
+from backends.version_labels import ControlLabels, write_labels
 from labelloop.artefacts import write_digest
 from labelloop.errors import DataError
 from labelloop.values import Outcome, TaskItem
@@ -56,8 +56,7 @@ class World:
         if not folder.exists():
             folder.mkdir(parents=True)
             (folder / "name.txt").write_text(name, encoding="utf-8")
-            labels = {"classes": ["Cat"], "show_threshold": {"Cat": 0.6}}
-            (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+            write_labels(folder, [ControlLabels("c", "i", "k", "rectanglelabels", ("Cat",), {"Cat": 0.6})])
         return ServedRow(project, "yolo", name, f"{name}-r{run}", str(folder), write_digest(folder), run)
 
     def serve(self, name: str, project: int = 1, run: int = 1) -> ServedRow:
@@ -88,7 +87,7 @@ def test_a_new_row_is_served_after_one_poll_and_loaded_once(world: World) -> Non
     models.poll()
     models.poll()
     assert served_name(models) == "v1"
-    assert models.current(1)[1].thresholds == {"Cat": 0.6}  # type: ignore[index]
+    assert models.current(1)[1].thresholds == {"c": {"Cat": 0.6}}  # type: ignore[index]
     assert world.loads == ["v1"]
 
 
@@ -239,12 +238,14 @@ def test_local_copies_are_pruned_but_never_the_served_one(world: World) -> None:
 
 def test_a_broken_labels_file_is_a_failed_load(world: World, tmp_path: Path) -> None:
     row = world.version("v1")
-    (tmp_path / "artifacts" / "v1" / "labels.json").write_text('{"show_threshold": [1]}', encoding="utf-8")
+    (tmp_path / "artifacts" / "v1" / "labels.json").write_text(
+        '{"controls": [{"show_threshold": [1]}]}', encoding="utf-8"
+    )
     world.rows[1] = replace(row, digest=write_digest(tmp_path / "artifacts" / "v1"))
     models = world.models()
     models.poll()
     assert models.current(1) is None
-    assert "show_threshold" in models.not_ready()[0]
+    assert "labels.json" in models.not_ready()[0]
 
 
 def test_the_thread_follows_the_store_and_ends(world: World) -> None:

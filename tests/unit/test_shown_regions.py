@@ -28,7 +28,7 @@ def scores(regions: list[dict[str, Any]]) -> list[float]:
 
 def test_each_class_has_its_own_threshold_and_the_best_come_first() -> None:
     outcome = Outcome(regions=(box(0.5), box(0.9, "Dog"), box(0.6), box(0.89, "Dog")))
-    assert scores(shown_regions(outcome, {"Cat": 0.5, "Dog": 0.9})) == [0.9, 0.6, 0.5]
+    assert scores(shown_regions(outcome, {"label": {"Cat": 0.5, "Dog": 0.9}})) == [0.9, 0.6, 0.5]
 
 
 def test_a_class_without_a_threshold_gets_the_default() -> None:
@@ -46,7 +46,7 @@ def test_at_most_fifty_the_best_ones() -> None:
 
 @pytest.mark.parametrize("score", [None, math.nan, math.inf, "0.9", True])
 def test_a_region_without_a_real_score_is_not_shown(score: Any) -> None:
-    assert shown_regions(Outcome(regions=(box(score),)), {"Cat": 0.0}) == []
+    assert shown_regions(Outcome(regions=(box(score),)), {"label": {"Cat": 0.0}}) == []
 
 
 def test_a_region_with_a_number_that_is_not_finite_is_not_shown() -> None:
@@ -56,8 +56,8 @@ def test_a_region_with_a_number_that_is_not_finite_is_not_shown() -> None:
 def test_a_region_needs_the_threshold_of_every_class_it_carries() -> None:
     region = box(0.6)
     region["value"]["rectanglelabels"] = ["Cat", "Dog"]
-    assert shown_regions(Outcome(regions=(region,)), {"Cat": 0.5, "Dog": 0.7}) == []
-    assert shown_regions(Outcome(regions=(region,)), {"Cat": 0.5, "Dog": 0.6}) == [region]
+    assert shown_regions(Outcome(regions=(region,)), {"label": {"Cat": 0.5, "Dog": 0.7}}) == []
+    assert shown_regions(Outcome(regions=(region,)), {"label": {"Cat": 0.5, "Dog": 0.6}}) == [region]
 
 
 def test_a_failed_task_shows_nothing() -> None:

@@ -1,0 +1,41 @@
+"""A task as a model sees it: its data, with the media that the label config names fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from labelloop.errors import MediaError
+from labelloop.label_config import LabelConfig
+from labelloop.values import Outcome, TaskItem
+
+Fetch = Callable[[str], Path]
+"""Gives the local file of a media address; MediaError with a reason code."""
+
+
+def task_item(
+    task_id: int | None, data: Mapping[str, Any], config: LabelConfig, fetch: Fetch | None
+) -> TaskItem | Outcome:
+    """The task with its media, or the outcome that says why none of its media can be had.
+
+    An address that fails stands in `media` with its error, so that a task keeps its other images.
+    """
+    if not config.has_media:
+        return TaskItem(task_id, data)
+    addresses = config.media_addresses(data)
+    if not addresses or fetch is None:
+        keys = sorted({control.data_key for control in config.controls if control.object_tag == "Image"})
+        return Outcome("not_found", detail=f"the task has no image address under {' or '.join(map(repr, keys))}")
+    media = {address: _fetched(fetch, address) for address in addresses}
+    errors = [found for found in media.values() if isinstance(found, MediaError)]
+    if len(errors) == len(media):
+        return Outcome(errors[0].reason, detail=str(errors[0]))
+    return TaskItem(task_id, data, media)
+
+
+def _fetched(fetch: Fetch, address: str) -> Path | MediaError:
+    try:
+        return fetch(address)
+    except MediaError as error:
+        return error
