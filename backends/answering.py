@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from backends.predicting import predict_each
 from backends.serving import LoadedModel, ServedModels, ServedRow
 from backends.showing import shown_regions
 from labelloop.errors import DataError
@@ -208,7 +209,7 @@ class Answering:
             predicted = []
         elif model.lock.acquire(timeout=max(0.0, deadline - self._clock())):
             try:
-                predicted = _predict_each(model, usable)
+                predicted = predict_each(model.backend, usable)
             finally:
                 model.lock.release()
         else:
@@ -252,20 +253,3 @@ class Answering:
         if shown and not fitting:
             return (), "class_not_in_config"
         return tuple(fitting), "ok"
-
-
-def _predict_each(model: LoadedModel, items: Sequence[TaskItem]) -> list[Outcome]:
-    """One outcome per item: all at once, and one by one when that fails, so that a bad task stands alone."""
-    try:
-        outcomes = list(model.backend.predict(items))
-    except Exception as error:  # whatever the model's library raises
-        if len(items) > 1:
-            return [outcome for item in items for outcome in _predict_each(model, [item])]
-        log.error("model failed on a task", extra={"task": items[0].task_id, **error_fields(error)})
-        return [Outcome("error")]
-    if len(outcomes) == len(items):
-        return outcomes
-    log.error("model broke its contract", extra={"tasks": len(items), "outcomes": len(outcomes)})
-    if len(items) > 1:
-        return [outcome for item in items for outcome in _predict_each(model, [item])]
-    return [Outcome("error")]
