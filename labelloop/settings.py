@@ -29,6 +29,18 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _paired(value: Any) -> Any:
+    """`key=value` pairs, comma-separated as an environment variable gives them, as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _listed(value)]
+    return (
+        {key.strip(): yaml.safe_load(text) for key, found, text in pairs if found}
+        if all(p[1] for p in pairs)
+        else value
+    )
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,6 +74,9 @@ class ActiveLearningSection(_Section):
     explore_share: Share = 0.2
     blind_share: Share = 0.1
     model_checkpoint: str | None = None
+    model_options: Annotated[Mapping[str, str | int | float | bool], BeforeValidator(_paired)] = Field(
+        default_factory=dict
+    )
     warm_start: Literal["none", "champion"] = "none"
     query_batch_size: int = Field(default=100, ge=1)
     retrain_every_n_labels: int = Field(default=500, ge=1)

@@ -133,7 +133,9 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
         )
     if not decision.train:
         return decision, None
-    options = {"model_checkpoint": learning.model_checkpoint} if learning.model_checkpoint else {}
+    options = dict(learning.model_options)
+    if learning.model_checkpoint:
+        options["model_checkpoint"] = learning.model_checkpoint
     parent = last.dataset_id if last else None
     dataset_id = freeze(store, project, runtime.services.artifacts, parent=parent, options=options)
     same = [row for row in trainings_of(store, project_id) if row.dataset_id == dataset_id]

@@ -1,4 +1,4 @@
-"""The classifier itself: words and parts of words, weighed by TF-IDF, into a logistic regression."""
+"""The classifier itself: words and parts of words, weighed by TF-IDF or hashed, into a logistic regression."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FEATURES = ("tfidf", "hashing")
 _STRENGTH = 8.0
 _EMBEDDING_WIDTH = 64
 
 
-def fit_pipeline(texts: Sequence[str], labels: Sequence[str], seed: int, max_iter: int) -> Any:
-    """A fitted scikit-learn pipeline; with one class only, one that always says it."""
+def fit_pipeline(texts: Sequence[str], labels: Sequence[str], seed: int, max_iter: int, features: str) -> Any:
+    """A fitted scikit-learn pipeline; with one class only, one that always says it.
+
+    `features` is one of FEATURES: "hashing" keeps no vocabulary, so that its size does not grow with the texts.
+    """
     from sklearn.dummy import DummyClassifier
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import FeatureUnion, Pipeline
+    from sklearn.pipeline import Pipeline
 
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=50_000)
-    parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=30_000)
-    features = FeatureUnion([("words", words), ("parts", parts)])
     one_class = LogisticRegression(
         C=_STRENGTH,
         solver="liblinear",
@@ -33,7 +33,21 @@ def fit_pipeline(texts: Sequence[str], labels: Sequence[str], seed: int, max_ite
     )  # the dual of a few hundred texts with thousands of features is solved in a hundredth of the multinomial's time
     several = len(set(labels)) > 1
     last = OneVsRestClassifier(one_class) if several else DummyClassifier(strategy="most_frequent")
-    return Pipeline([("features", features), ("classifier", last)]).fit(list(texts), np.array(labels, dtype=np.str_))
+    steps = [("features", _vectorizer(features)), ("classifier", last)]
+    return Pipeline(steps).fit(list(texts), np.array(labels, dtype=np.str_))
+
+
+def _vectorizer(features: str) -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+    from sklearn.pipeline import FeatureUnion
+
+    if features == "hashing":
+        words = HashingVectorizer(ngram_range=(1, 2), n_features=2**18)
+        parts = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=2**17)
+    else:
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=50_000)
+        parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=30_000)
+    return FeatureUnion([("words", words), ("parts", parts)])
 
 
 def probabilities(pipeline: Any, texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from backends.sklearn_text.backend import SklearnBackend
 from backends.sklearn_text.calibration import enough_to_calibrate, fit_temperature, tempered
 from backends.sklearn_text.converters.choices import chosen_class
 from backends.sklearn_text.metrics import class_f1, macro_f1, majority_class
-from backends.sklearn_text.pipeline import fit_pipeline, probabilities
+from backends.sklearn_text.pipeline import FEATURES, fit_pipeline, probabilities
 from backends.thresholds import show_thresholds
 from backends.version_labels import ControlLabels, read_labels, write_labels
 from labelloop.datasets import Dataset, read_dataset
@@ -63,7 +63,7 @@ class SklearnTrainer:
         if not items:
             raise NotReady("the training split has no labelled text; label some tasks first")
         with threadpool_limits(limits=max(budget.threads, 1)):
-            params = _fit(items, control, out_dir, budget, progress)
+            params = _fit(items, control, out_dir, _recipe(dataset, budget), progress)
         params.update(texts_missing=len(read) - len(items), continued=start is not None)
         (out_dir / "metrics.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
         progress(1.0, "trained")
@@ -122,11 +122,31 @@ def _read(dataset: Dataset, control: Control, split: str) -> list[_Item]:
     return items
 
 
-def _fit(items: Sequence[_Item], control: Control, out_dir: Path, budget: Budget, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Recipe:
+    """How a pipeline is fitted."""
+
+    seed: int
+    max_iter: int
+    features: str
+
+    def fit(self, texts: Sequence[str], labels: Sequence[str]) -> Any:
+        return fit_pipeline(texts, labels, self.seed, self.max_iter, self.features)
+
+
+def _recipe(dataset: Dataset, budget: Budget) -> _Recipe:
+    features = str((dataset.manifest["body"].get("options") or {}).get("features", FEATURES[0]))
+    if features not in FEATURES:
+        raise DataError(f"active_learning.model_options: features is {features!r}, expected one of {list(FEATURES)}")
+    return _Recipe(budget.seed, MAX_ITER if budget.epochs is None else max(budget.epochs, 1), features)
+
+
+def _fit(
+    items: Sequence[_Item], control: Control, out_dir: Path, recipe: _Recipe, progress: Progress
+) -> dict[str, Any]:
     """Fit, choose thresholds and temperature out of fold, write model and labels.json; returns what was done."""
     texts, labels = [item.text or "" for item in items], [item.label for item in items]
-    max_iter = MAX_ITER if budget.epochs is None else max(budget.epochs, 1)
-    rows, truth = _out_of_fold(texts, labels, control.classes, budget.seed, max_iter, progress)
+    rows, truth = _out_of_fold(texts, labels, control.classes, recipe, progress)
     calibrated = len(rows) > 0 and enough_to_calibrate(labels)
     temperature = fit_temperature(rows, truth) if calibrated else 1.0
     if calibrated:
@@ -136,7 +156,7 @@ def _fit(items: Sequence[_Item], control: Control, out_dir: Path, budget: Budget
         best = int(np.argmax(row))
         pairs[control.classes[best]].append((float(row[best]), best == true))
     progress(0.85, "training on every text")
-    pipeline = fit_pipeline(texts, labels, budget.seed, max_iter)
+    pipeline = recipe.fit(texts, labels)
     progress(0.95, "writing the model")
     out_dir.mkdir(parents=True, exist_ok=True)
     write_model(out_dir, pipeline)
@@ -157,7 +177,8 @@ def _fit(items: Sequence[_Item], control: Control, out_dir: Path, budget: Budget
         ],
     )
     return {
-        "texts": len(texts), "classes_seen": len(set(labels)), "max_iter": max_iter, "seed": budget.seed,
+        "texts": len(texts), "classes_seen": len(set(labels)), "max_iter": recipe.max_iter, "seed": recipe.seed,
+        "features": recipe.features,
         "out_of_fold": len(rows), "temperature": temperature,
         "out_of_fold_accuracy": float((rows.argmax(axis=1) == truth).mean()) if len(rows) else None,
     }  # fmt: skip
@@ -167,8 +188,7 @@ def _out_of_fold(
     texts: Sequence[str],
     labels: Sequence[str],
     classes: Sequence[str],
-    seed: int,
-    max_iter: int,
+    recipe: _Recipe,
     progress: Progress,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(probabilities (n, classes), true column (n,)) of every text by a model that did not see it.
@@ -178,13 +198,13 @@ def _out_of_fold(
     truth = np.array([list(classes).index(label) for label in labels], dtype=np.int64)
     if len(texts) < _LEAST_FOR_FOLDS or len(set(labels)) < 2:
         return np.zeros((0, len(classes))), np.zeros(0, dtype=np.int64)
-    fold = _folds(labels, seed)
+    fold = _folds(labels, recipe.seed)
     rows = np.zeros((len(texts), len(classes)))
     for number in range(_FOLDS):
         progress(0.05 + 0.8 * number / _FOLDS, f"thresholds, part {number + 1} of {_FOLDS}")
         kept, held = np.flatnonzero(fold != number).tolist(), np.flatnonzero(fold == number).tolist()
         if held:
-            pipeline = fit_pipeline([texts[i] for i in kept], [labels[i] for i in kept], seed, max_iter)
+            pipeline = recipe.fit([texts[i] for i in kept], [labels[i] for i in kept])
             rows[held] = probabilities(pipeline, [texts[i] for i in held], classes)
     return rows, truth
 

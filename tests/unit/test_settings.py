@@ -144,3 +144,13 @@ def test_a_child_process_inherits_no_setting_by_accident(monkeypatch: pytest.Mon
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     inherited = inherited_environment()
     assert inherited["SOMETHING_ELSE"] == "kept" and SECRET not in inherited.values()
+
+
+def test_model_options_come_as_a_mapping_or_as_pairs(tmp_path: Path) -> None:
+    file = tmp_path / "labelloop.yaml"
+    file.write_text("active_learning: {model_options: {features: hashing}}", encoding="utf-8")
+    assert load_settings(file, {}).defaults.active_learning.model_options == {"features": "hashing"}
+    environ = {"LABELLOOP_ACTIVE_LEARNING__MODEL_OPTIONS": "tile=640, half=true"}
+    assert load_settings(file, environ).defaults.active_learning.model_options["tile"] == 640
+    with pytest.raises(SettingsError, match="model_options"):
+        load_settings(file, {"LABELLOOP_ACTIVE_LEARNING__MODEL_OPTIONS": "tile"})
