@@ -39,11 +39,13 @@ class TaskItem:
     """One task as a model sees it: Label Studio's data, and its media by the address that the data names.
 
     `media` holds the local file of each address, or why there is none; it is empty where a project has no media.
+    `meta` is what Label Studio keeps beside the data and shows to nobody.
     """
 
     task_id: int | None
     data: Mapping[str, Any]
     media: Mapping[str, Path | MediaError] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Outcome:
     `regions` carry every candidate from `score_floor` up, each with `score` = confidence in [0, 1]; what people see is
     filtered later by `show_threshold`. `uncertainty` is in [0, 1], 1 = least sure. `status` is "ok" or a key of REASONS.
     `probs` maps a class (or another unit that the backend names) to a probability, when asked for.
+    `fired_rules` names the rules behind the outcome, each as "name@version".
     """
 
     status: str = "ok"
@@ -62,6 +65,7 @@ class Outcome:
     probs: Mapping[str, float] | None = None
     embedding: tuple[float, ...] | None = None
     detail: str = ""
+    fired_rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
