@@ -41,6 +41,10 @@ class Control:
     attributes: dict[str, str] = field(default_factory=dict, compare=False)
     listed: bool = False
     """Whether `data_key` names a list of addresses (an object tag with `valueList`)."""
+    predicted_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """By class, what models call it: the `predicted_values` of its <Label> or <Choice>, a list with commas."""
+    object_attributes: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The attributes of the object tag that it labels."""
 
     @property
     def region_type(self) -> str:
@@ -119,6 +123,7 @@ def parse_label_config(xml: str) -> LabelConfig:
             element.tag,
             element.attrib.get("valueList") or element.attrib.get("value", ""),
             bool(element.attrib.get("valueList")),
+            dict(element.attrib),
         )
         for element in root.iter()
         if "name" in element.attrib and "toName" not in element.attrib
@@ -130,15 +135,31 @@ def parse_label_config(xml: str) -> LabelConfig:
         name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
         if to_name not in objects:
             raise DataError(f"<{element.tag} name={name!r}> labels {to_name!r}, and the config has no such object tag")
-        object_tag, value, listed = objects[to_name]
+        object_tag, value, listed, attributes = objects[to_name]
         value_tag = CONTROL_TAGS[element.tag][0]
-        classes = tuple(
-            dict.fromkeys(
-                child.attrib["alias"] if "alias" in child.attrib else child.attrib.get("value", "")
-                for child in element.iter(value_tag)
+        said = {
+            _class_of(child): _listed(child.attrib.get("predicted_values", "")) for child in element.iter(value_tag)
+        }
+        controls.append(
+            Control(
+                element.tag,
+                name,
+                to_name,
+                value.lstrip("$"),
+                object_tag,
+                tuple(said),
+                dict(element.attrib),
+                listed,
+                {name: names for name, names in said.items() if names},
+                attributes,
             )
         )
-        controls.append(
-            Control(element.tag, name, to_name, value.lstrip("$"), object_tag, classes, dict(element.attrib), listed)
-        )
     return LabelConfig(xml, tuple(controls))
+
+
+def _class_of(element: Element) -> str:
+    return element.attrib["alias"] if "alias" in element.attrib else element.attrib.get("value", "")
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())

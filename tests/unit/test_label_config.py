@@ -114,3 +114,14 @@ def test_every_control_tag_is_read(tag: str) -> None:
     region = {"from_name": "c", "to_name": "o", "type": region_type, "value": {key: ["one"]}}
     assert config.control("c").classes == ("one",)
     assert config.problem_with(region) is None
+
+
+def test_predicted_values_are_read_by_class_and_the_object_tag_keeps_its_attributes() -> None:
+    control = parse_label_config(
+        '<View><ParagraphLabels name="l" toName="t"><Label value="Person" predicted_values="PER, PERSON,"/>'
+        '<Label value="x" alias="Place" predicted_values="GPE"/><Label value="Org"/></ParagraphLabels>'
+        '<Paragraphs name="t" value="$talk" textKey="said"/></View>'
+    ).controls[0]
+    assert control.classes == ("Person", "Place", "Org")
+    assert control.predicted_values == {"Person": ("PER", "PERSON"), "Place": ("GPE",)}
+    assert control.object_attributes["textKey"] == "said"
