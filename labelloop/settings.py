@@ -119,6 +119,12 @@ class ServiceSettings(_Section):
     reconcile_every_s: float = Field(default=5.0, gt=0)
     sweep_every_s: float = Field(default=180.0, gt=0)
     image_max_mb: float = Field(default=50.0, gt=0)
+    image_max_megapixels: float = Field(default=89.0, gt=0, le=178.0)
+    media_hosts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    media_buckets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    media_folder: Path | None = None
+    media_cache_mb: float = Field(default=2048.0, gt=0)
+    media_timeout_s: float = Field(default=20.0, gt=0)
     device: str = "cpu"
     threads: int = Field(default=2, ge=1)
     chromium: str | None = None
@@ -298,6 +304,8 @@ def service_environment(services: ServiceSettings) -> dict[str, str]:
             text = value.get_secret_value()
         elif isinstance(value, Mapping):
             text = ",".join(f"{key}={url}" for key, url in value.items())
+        elif isinstance(value, tuple):
+            text = ",".join(value)
         else:
             text = str(value)
         if text:

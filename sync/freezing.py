@@ -16,6 +16,7 @@ from labelloop import folders
 from labelloop.datasets import SCHEMA_VERSION, Dataset, dataset_id_of, read_dataset, write_dataset
 from labelloop.errors import MediaError, NotReady
 from labelloop.label_config import parse_label_config
+from labelloop.media import keep_file
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
@@ -154,9 +155,7 @@ def lay_out(
             if isinstance(found, MediaError):
                 failed[row["task_id"]] = found.reason
                 break
-            target = media / f"{row['task_id']}-{number}{found.suffix}"
-            if not target.exists():
-                target.symlink_to(found.absolute())
+            keep_file(found, media / f"{row['task_id']}-{number}{found.suffix}")
     if failed:
         log.warning("media left out", extra={"dataset": dataset.dataset_id, "tasks": dict(list(failed.items())[:20])})
         import polars as pl

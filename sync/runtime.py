@@ -45,12 +45,7 @@ class Runtime:
         """Images and documents of tasks, fetched once."""
         from labelloop.media import MediaCache
 
-        return MediaCache(
-            self.services.data / "media",
-            self.services.label_studio_url,
-            self.client.auth_headers,
-            int(self.services.image_max_mb * 1_000_000),
-        )
+        return MediaCache.of(self.services, self.client.auth_headers)
 
     @cached_property
     def registry(self) -> Registry:
