@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from backends.yolo.engine import load_model
 from backends.yolo.network import raw_network
+from backends.yolo.openvino_runner import NETWORK_FILE, OpenVinoRunner, native_precisions
+
+RECORD_FILE = "engine.json"
+#: Images that PyTorch computes at once: on a CPU more of them take memory and are no faster.
+CPU_BATCH, GPU_BATCH = 4, 32
+_log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -30,12 +38,34 @@ class Runner(Protocol):
         """
 
 
-def open_runner(model_folder: Path, *, device: str = "cpu", threads: int = 2) -> Runner:
-    """The fastest runner for the model in `model_folder` (model.json, weights.pt) on this machine.
+def engine_folder(model_folder: Path) -> Path:
+    """Where the engine of `<version>/model/<kind>` lies: `<version>/engine/openvino/<kind>`."""
+    return model_folder.parent.parent / "engine" / "openvino" / model_folder.name
 
-    DataError when the model cannot be read.
+
+def open_runner(model_folder: Path, *, device: str = "cpu", threads: int = 2, engine: Path | None = None) -> Runner:
+    """The fastest runner on this machine for the model in `model_folder` (model.json, weights.pt).
+
+    On a CPU that is the engine in `engine` (by default `engine_folder(model_folder)`), where one was kept when the
+    version was made; when it does not work here, PyTorch serves and one line in the log says why. DataError when the
+    model cannot be read.
     """
+    built = engine or engine_folder(model_folder)
+    if device == "cpu" and (built / NETWORK_FILE).is_file():
+        try:
+            return _engine_runner(built, threads)
+        except Exception as error:  # an optional speed-up: whatever its library raises, PyTorch serves
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            _log.warning("the engine in %s does not work here, PyTorch serves: %s", built, reason)
     return TorchRunner(load_model(model_folder, device)[0], device=device, threads=threads)
+
+
+def _engine_runner(built: Path, threads: int) -> Runner:
+    precision = str(orjson.loads((built / RECORD_FILE).read_bytes())["precision"])
+    if precision not in native_precisions():
+        _log.info("%s was built for %s, which this processor lacks; it computes in f32", built, precision)
+        precision = "f32"
+    return OpenVinoRunner(built / NETWORK_FILE, precision=precision, threads=threads)
 
 
 class TorchRunner:
@@ -49,6 +79,7 @@ class TorchRunner:
         torch.set_num_threads(threads)
         self._device = device
         on_gpu = device.startswith("cuda")
+        self._batch = GPU_BATCH if on_gpu else CPU_BATCH
         self._network = raw_network(model, half=on_gpu).to(device)
         if on_gpu:
             self._network = self._network.to(memory_format=torch.channels_last)
@@ -57,7 +88,10 @@ class TorchRunner:
         """As Runner says."""
         import torch
 
+        parts = []
         with torch.inference_mode():
-            found = self._network(torch.from_numpy(pixels).to(self._device))
-        *outputs, pooled = [each.cpu().numpy() for each in found]
+            for start in range(0, len(pixels), self._batch):
+                images = torch.from_numpy(pixels[start : start + self._batch]).to(self._device)
+                parts.append([each.cpu().numpy() for each in self._network(images)])
+        *outputs, pooled = [np.concatenate(each) for each in zip(*parts, strict=True)]
         return outputs, pooled
