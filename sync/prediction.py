@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from backends import backend_module
+from backends.predicting import predict_each
 from backends.protocols import Backend
 from backends.showing import shown_regions
 from backends.version_labels import Thresholds
 from labelloop.artefacts import fetch_artefact
 from labelloop.label_config import LabelConfig, parse_label_config
+from labelloop.logs import error_fields
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
-from labelloop.store.leases import HeldLease
 from labelloop.store.tables import outcomes
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
 from labelloop.values import Outcome, TaskItem
 
+log = logging.getLogger(__name__)
+
 BATCH = 32
+#: Media fetched at once; the next batch's are fetched while the model is busy with this one.
+FETCHERS = 4
+
+
+class Guard(Protocol):
+    """What a batch of outcomes is written under: a held lease, or whatever else says when to stop."""
+
+    def check(self) -> None:
+        """Raise what ends the work, or return."""
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A writing transaction."""
 
 
 def open_tasks(tasks: Iterable[TaskRow], labels: Iterable[LabelRow]) -> list[TaskRow]:
@@ -56,31 +74,51 @@ def predict_tasks(
     backend: Backend,
     tasks: Sequence[TaskRow],
     fetch: Fetch | None,
-    lease: HeldLease,
+    guard: Guard,
     progress: Callable[[float, str], None],
 ) -> int:
     """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception."""
     config = parse_label_config(project.label_config)
-    done = 0
-    for start in range(0, len(tasks), BATCH):
-        lease.check()
-        batch = tasks[start : start + BATCH]
-        found = _outcomes(backend, config, batch, fetch)
+    done = seen = 0
+    for batch, items in _with_media(tasks, config, fetch):
+        guard.check()
+        predicted = iter(predict_each(backend, [item for item in items if isinstance(item, TaskItem)]))
+        found = [next(predicted) if isinstance(item, TaskItem) else item for item in items]
         rows = [
             _outcome_row(project.project_id, model_version, task.task_id, outcome, config)
             for task, outcome in zip(batch, found, strict=True)
         ]
-        with lease.writing() as connection:
+        with guard.writing() as connection:
             done += store.insert_missing(connection, outcomes, rows)
-        progress((start + len(batch)) / len(tasks), f"{start + len(batch)} of {len(tasks)} tasks predicted")
+        seen += len(batch)
+        progress(seen / len(tasks), f"{seen} of {len(tasks)} tasks predicted")
     return done
 
 
-def _outcomes(backend: Backend, config: LabelConfig, batch: Sequence[TaskRow], fetch: Fetch | None) -> list[Outcome]:
-    """One outcome per task, in order; the model sees only tasks whose media is there."""
-    found = [task_item(task.task_id, task.data, config, fetch) for task in batch]
-    predicted = iter(backend.predict([item for item in found if isinstance(item, TaskItem)]))
-    return [next(predicted) if isinstance(item, TaskItem) else item for item in found]
+def _with_media(
+    tasks: Sequence[TaskRow], config: LabelConfig, fetch: Fetch | None
+) -> Iterator[tuple[Sequence[TaskRow], list[TaskItem | Outcome]]]:
+    """Batches of tasks with what the model sees of each, in order; one batch ahead is being fetched meanwhile."""
+    pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="media")
+
+    def begin(start: int) -> list[Future[TaskItem | Outcome]]:
+        return [pool.submit(_item, task, config, fetch) for task in tasks[start : start + BATCH]]
+
+    try:
+        ahead = begin(0)
+        for start in range(0, len(tasks), BATCH):
+            current, ahead = ahead, begin(start + BATCH)
+            yield tasks[start : start + BATCH], [item.result() for item in current]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _item(task: TaskRow, config: LabelConfig, fetch: Fetch | None) -> TaskItem | Outcome:
+    try:
+        return task_item(task.task_id, task.data, config, fetch)
+    except Exception as error:  # a full disk, a broken cache folder: this task's matter only
+        log.error("media not fetched", extra={"task": task.task_id, **error_fields(error)})
+        return Outcome("error", detail=f"fetching its media failed with {type(error).__name__}")
 
 
 def _outcome_row(
@@ -92,10 +130,11 @@ def _outcome_row(
         "model_version": model_version,
         "task_id": task_id,
         "created_at": utc_now(),
-        "status": outcome.status,
+        "status": "class_not_in_config" if outcome.regions and not fitting else outcome.status,
         "confidence": outcome.confidence,
         "uncertainty": outcome.uncertainty,
         "result": fitting,
+        "fired_rules": list(outcome.fired_rules) or None,
     }
 
 

@@ -298,7 +298,7 @@ def uses_media(project: ProjectRow) -> bool:
 def outcomes_of(store: Store, project_id: int, model_version: str) -> dict[int, dict[str, Any]]:
     """Every stored outcome of a version, by task."""
     c = outcomes.c
-    query = select(c.task_id, c.status, c.confidence, c.uncertainty, c.result).where(
+    query = select(c.task_id, c.status, c.confidence, c.uncertainty, c.result, c.fired_rules).where(
         store.scope(outcomes, project_id), c.model_version == model_version
     )
     with store.read() as connection:
@@ -330,6 +330,7 @@ def prediction_row(
         "order_reason": reason,
         "status": status,
         "result": shown_result(outcome, role, thresholds) if outcome else [],
+        "fired_rules": outcome["fired_rules"] if outcome else None,
     }
 
 

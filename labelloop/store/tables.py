@@ -113,6 +113,7 @@ outcomes = Table(
     Column("confidence", Float),
     Column("uncertainty", Float),
     Column("result", JSON, nullable=False),
+    Column("fired_rules", JSON),
 )
 
 predictions = Table(
