@@ -74,19 +74,24 @@ class EngineRecord:
 
 
 def build_engine(
-    model_folder: Path, *, images: Iterable[Path] = (), threads: int = 2, to: Path | None = None
+    model_folder: Path,
+    *,
+    images: Iterable[Path] = (),
+    threads: int = 2,
+    half: bool = True,
+    to: Path | None = None,
 ) -> EngineRecord | None:
     """Build the engine of `model_folder` (model.json, weights.pt) into `to`, by default `engine_folder(model_folder)`.
 
     The precisions that this processor has are tried, fastest first, and the first one that is equal to PyTorch within
-    the tolerances and faster is kept. It is checked on some of `images`, or on drawn ones. engine.json tells what was
+    the tolerances and faster is kept; without `half`, single precision alone is tried. It is checked on some of `images`, or on drawn ones. engine.json tells what was
     measured, also when nothing is kept. None, with one line in the log, when OpenVINO is missing or cannot convert
     the network: the version is then served by PyTorch. DataError when the model cannot be read.
     """
     folder = to or engine_folder(model_folder)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        record = _built(model_folder, folder, list(images), threads)
+        record = _built(model_folder, folder, list(images), threads, half)
     except LabelloopError:
         raise
     except Exception as error:  # an optional speed-up: whatever a converter raises, PyTorch serves
@@ -97,7 +102,7 @@ def build_engine(
     return record
 
 
-def _built(model_folder: Path, folder: Path, images: list[Path], threads: int) -> EngineRecord:
+def _built(model_folder: Path, folder: Path, images: list[Path], threads: int, half: bool) -> EngineRecord:
     import torch
 
     openvino = import_openvino()
@@ -112,7 +117,7 @@ def _built(model_folder: Path, folder: Path, images: list[Path], threads: int) -
         torch.set_num_threads(before)
     tried: list[dict[str, Any]] = []
     kept: str | None = None
-    for precision in native_precisions():
+    for precision in native_precisions() if half else ("f32",):
         speed, found = _measured(OpenVinoRunner(network, precision=precision, threads=threads), pixels)
         difference = compare(expected, found, len(spec.classes))
         tried.append({"precision": precision, "images_per_s": round(speed, 2), "difference": asdict(difference)})

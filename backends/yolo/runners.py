@@ -43,44 +43,48 @@ def engine_folder(model_folder: Path) -> Path:
     return model_folder.parent.parent / "engine" / "openvino" / model_folder.name
 
 
-def open_runner(model_folder: Path, *, device: str = "cpu", threads: int = 2, engine: Path | None = None) -> Runner:
+def open_runner(
+    model_folder: Path, *, device: str = "cpu", threads: int = 2, half: bool = True, engine: Path | None = None
+) -> Runner:
     """The fastest runner on this machine for the model in `model_folder` (model.json, weights.pt).
 
     On a CPU that is the engine in `engine` (by default `engine_folder(model_folder)`), where one was kept when the
-    version was made; when it does not work here, PyTorch serves and one line in the log says why. DataError when the
-    model cannot be read.
+    version was made; when it does not work here, PyTorch serves and one line in the log says why. Without `half`
+    everything is computed in single precision, on a GPU too. DataError when the model cannot be read.
     """
     built = engine or engine_folder(model_folder)
     if device == "cpu" and (built / NETWORK_FILE).is_file():
         try:
-            return _engine_runner(built, threads)
+            return _engine_runner(built, threads, half)
         except Exception as error:  # an optional speed-up: whatever its library raises, PyTorch serves
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             _log.warning("the engine in %s does not work here, PyTorch serves: %s", built, reason)
-    return TorchRunner(load_model(model_folder, device)[0], device=device, threads=threads)
+    return TorchRunner(load_model(model_folder, device)[0], device=device, threads=threads, half=half)
 
 
-def _engine_runner(built: Path, threads: int) -> Runner:
+def _engine_runner(built: Path, threads: int, half: bool) -> Runner:
     precision = str(orjson.loads((built / RECORD_FILE).read_bytes())["precision"])
-    if precision not in native_precisions():
+    if not half:
+        precision = "f32"
+    elif precision not in native_precisions():
         _log.info("%s was built for %s, which this processor lacks; it computes in f32", built, precision)
         precision = "f32"
     return OpenVinoRunner(built / NETWORK_FILE, precision=precision, threads=threads)
 
 
 class TorchRunner:
-    """The network in PyTorch: in half precision on a GPU, in single precision elsewhere."""
+    """The network in PyTorch: on a GPU in half precision, if `half`, and in single precision elsewhere."""
 
     kind = "torch"
 
-    def __init__(self, model: Any, *, device: str = "cpu", threads: int = 2) -> None:
+    def __init__(self, model: Any, *, device: str = "cpu", threads: int = 2, half: bool = True) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self._device = device
         on_gpu = device.startswith("cuda")
         self._batch = GPU_BATCH if on_gpu else CPU_BATCH
-        self._network = raw_network(model, half=on_gpu).to(device)
+        self._network = raw_network(model, half=half and on_gpu).to(device)
         if on_gpu:
             self._network = self._network.to(memory_format=torch.channels_last)
 

@@ -23,7 +23,7 @@ SIDE = 8
 class FakeTorchRunner:
     kind = "torch"
 
-    def __init__(self, model: Any, *, device: str = "cpu", threads: int = 2) -> None:
+    def __init__(self, model: Any, *, device: str = "cpu", threads: int = 2, half: bool = True) -> None:
         self.model, self.device, self.threads = model, device, threads
 
 
@@ -95,6 +95,16 @@ def test_an_engine_for_a_precision_that_this_processor_lacks_computes_in_f32(
     monkeypatch.setattr(runners, "OpenVinoRunner", lambda network, *, precision, threads: asked.append(precision))
     open_runner(version)
     assert asked == ["f32"]
+
+
+def test_without_half_precision_an_engine_computes_in_f32(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_engine(version, mean_network(), precision="bf16")
+    asked = []
+    monkeypatch.setattr(runners, "native_precisions", lambda: ("bf16", "f32"))
+    monkeypatch.setattr(runners, "OpenVinoRunner", lambda network, *, precision, threads: asked.append(precision))
+    for half in (True, False):
+        open_runner(version, half=half)
+    assert asked == ["bf16", "f32"]
 
 
 def damage_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
