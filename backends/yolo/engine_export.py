@@ -84,7 +84,8 @@ def build_engine(
     """Build the engine of `model_folder` (model.json, weights.pt) into `to`, by default `engine_folder(model_folder)`.
 
     The precisions that this processor has are tried, fastest first, and the first one that is equal to PyTorch within
-    the tolerances and faster is kept; without `half`, single precision alone is tried. It is checked on some of `images`, or on drawn ones. engine.json tells what was
+    the tolerances and faster is kept; without `half`, single precision alone is tried. It is checked on some of
+    `images`, or on drawn ones. engine.json tells what was
     measured, also when nothing is kept. None, with one line in the log, when OpenVINO is missing or cannot convert
     the network: the version is then served by PyTorch. DataError when the model cannot be read.
     """
