@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -11,6 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException, ElementTree
 
 from labelloop.errors import DataError
+from labelloop.region_checks import problem_with_region
 from labelloop.values import Region
 
 #: control tag -> (tag of its values, `type` of its regions, key of the labels in `value`)
@@ -45,6 +45,8 @@ class Control:
     """By class, what models call it: the `predicted_values` of its <Label> or <Choice>, a list with commas."""
     object_attributes: Mapping[str, str] = field(default_factory=dict, compare=False)
     """The attributes of the object tag that it labels."""
+    paths: frozenset[tuple[str, ...]] = frozenset()
+    """Where each class stands below the others; one step each, but for a taxonomy."""
 
     @property
     def region_type(self) -> str:
@@ -92,24 +94,13 @@ class LabelConfig:
         return any(control.object_tag == "Image" for control in self.controls)
 
     def problem_with(self, region: Region) -> str | None:
-        """Why a region does not fit this config, or None; a class outside the config, an unknown control, a bad number."""
+        """Why Label Studio would not show a region as it is, or None: an unknown control or class, a bad number or shape."""
         control = next((c for c in self.controls if c.name == region.get("from_name")), None)
         if control is None:
             return f"unknown control {region.get('from_name')!r}"
         if region.get("to_name") != control.to_name or region.get("type") != control.region_type:
             return f"{control.name} labels {control.to_name!r} with type {control.region_type!r}"
-        value: dict[str, Any] = region.get("value") or {}
-        labels = value.get(control.value_key)
-        if not labels:
-            return f"value.{control.value_key} is empty"
-        flat = [part for entry in labels for part in (entry if isinstance(entry, list) else [entry])]
-        unknown = [label for label in flat if label not in control.classes]
-        if unknown:
-            return f"class {unknown[0]!r} is not in the config"
-        for key in ("x", "y", "width", "height"):
-            if key in value and not (isinstance(value[key], int | float) and math.isfinite(value[key])):
-                return f"value.{key} is not a number"
-        return None
+        return problem_with_region(control, region)
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -138,7 +129,9 @@ def parse_label_config(xml: str) -> LabelConfig:
         object_tag, value, listed, attributes = objects[to_name]
         value_tag = CONTROL_TAGS[element.tag][0]
         said = {
-            _class_of(child): _listed(child.attrib.get("predicted_values", "")) for child in element.iter(value_tag)
+            called: _listed(child.attrib.get("predicted_values", ""))
+            for child in element.iter(value_tag)
+            if (called := _class_of(child))
         }
         controls.append(
             Control(
@@ -152,13 +145,24 @@ def parse_label_config(xml: str) -> LabelConfig:
                 listed,
                 {name: names for name, names in said.items() if names},
                 attributes,
+                frozenset(_paths(element, value_tag)),
             )
         )
     return LabelConfig(xml, tuple(controls))
 
 
 def _class_of(element: Element) -> str:
-    return element.attrib["alias"] if "alias" in element.attrib else element.attrib.get("value", "")
+    """What results carry: the alias, or the value where there is none."""
+    return element.attrib.get("alias") or element.attrib.get("value", "")
+
+
+def _paths(element: Element, value_tag: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for child in element:
+        name = _class_of(child) if child.tag == value_tag else ""
+        path = (*above, name) if name else above
+        if name:
+            yield path
+        yield from _paths(child, value_tag, path)
 
 
 def _listed(names: str) -> tuple[str, ...]:

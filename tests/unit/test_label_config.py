@@ -91,13 +91,9 @@ def test_a_region_that_fits_has_no_problem() -> None:
         (box(to_name="text"), "labels 'image'"),
         (box(type="brushlabels"), "type 'rectanglelabels'"),
         (box(value={"x": 1}), "rectanglelabels is empty"),
-        (box(value=None), "rectanglelabels is empty"),
+        (box(value=None), "value is no object"),
         (box(value={"rectanglelabels": ["cow"]}), "'cow' is not in the config"),
         (box(value={"rectanglelabels": ["dog"]}), "'dog' is not in the config"),
-        (box(value={"rectanglelabels": ["cat"], "x": "1"}), "value.x is not a number"),
-        (box(value={"rectanglelabels": ["cat"], "width": None}), "value.width is not a number"),
-        (box(value={"rectanglelabels": ["cat"], "height": float("nan")}), "value.height is not a number"),
-        (box(value={"rectanglelabels": ["cat"], "y": float("inf")}), "value.y is not a number"),
     ],
 )
 def test_what_does_not_fit_is_said(region: dict[str, Any], said: str) -> None:
@@ -111,17 +107,22 @@ def test_every_control_tag_is_read(tag: str) -> None:
     config = parse_label_config(
         f'<View><Text name="o" value="$x"/><{tag} name="c" toName="o"><{value_tag} value="one"/></{tag}></View>'
     )
-    region = {"from_name": "c", "to_name": "o", "type": region_type, "value": {key: ["one"]}}
-    assert config.control("c").classes == ("one",)
-    assert config.problem_with(region) is None
+    control = config.control("c")
+    assert (control.classes, control.region_type, control.value_key) == (("one",), region_type, key)
 
 
-def test_predicted_values_are_read_by_class_and_the_object_tag_keeps_its_attributes() -> None:
-    control = parse_label_config(
-        '<View><ParagraphLabels name="l" toName="t"><Label value="Person" predicted_values="PER, PERSON,"/>'
-        '<Label value="x" alias="Place" predicted_values="GPE"/><Label value="Org"/></ParagraphLabels>'
-        '<Paragraphs name="t" value="$talk" textKey="said"/></View>'
-    ).controls[0]
-    assert control.classes == ("Person", "Place", "Org")
-    assert control.predicted_values == {"Person": ("PER", "PERSON"), "Place": ("GPE",)}
-    assert control.object_attributes["textKey"] == "said"
+def test_an_empty_alias_is_none_and_a_label_without_a_name_is_no_class() -> None:
+    config = parse_label_config(
+        '<View><Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="a" alias=""/><Choice/>'
+        '<Choice value=" b " predicted_values="x"/></Choices></View>'
+    )
+    assert config.control("c").name == "c"
+    assert config.control("c").classes == ("a", " b ")
+
+
+def test_the_paths_of_a_taxonomy_go_by_aliases() -> None:
+    config = parse_label_config(
+        '<View><Text name="t" value="$t"/><Taxonomy name="c" toName="t"><Choice value="Animals" alias="animal">'
+        '<View><Choice value="cat"/></View></Choice><Choice value="cat"/></Taxonomy></View>'
+    )
+    assert config.control("c").paths == {("animal",), ("animal", "cat"), ("cat",)}
