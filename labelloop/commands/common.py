@@ -1,0 +1,52 @@
+"""What the commands share: their options, the runtime that they open, and how a report is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelloop.errors import UsageError
+
+if TYPE_CHECKING:
+    from labelloop.store import ProjectRow
+    from sync.runtime import Runtime
+
+Wanted = Annotated[str, typer.Argument(metavar="PROJECT", help="id or title")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="labelloop.yaml; default: the one in this folder")
+]
+Ports = Annotated[list[str] | None, typer.Option("--port", metavar="SERVICE=PORT", help="default: free ones")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
+ExportFile = Annotated[Path | None, typer.Option("--file", help="a JSON export of Label Studio, instead of PROJECT")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="its label config (XML)")]
+
+
+def open_runtime(settings: Path | None) -> Runtime:
+    """The connections of one command, to the services that run for its data folder."""
+    from labelloop.services.local import with_running_services
+    from labelloop.settings import load_settings
+    from sync.runtime import Runtime
+
+    loaded = load_settings(settings)
+    return Runtime(loaded.model_copy(update={"services": with_running_services(loaded.services)}))
+
+
+def project_of(runtime: Runtime, wanted: str) -> ProjectRow:
+    """The project of that id or title; UsageError lists those there are."""
+    return runtime.store.find_project(wanted)
+
+
+def needed(project: str | None) -> str:
+    """PROJECT of a command that also takes --file; UsageError when neither was given."""
+    if project is None:
+        raise UsageError("expected PROJECT (an id or a title), or --file export.json --config config.xml")
+    return project
+
+
+def say(report: Any, as_json: bool, text: str) -> None:
+    """Print the report as one JSON document, or its text."""
+    import orjson
+
+    print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if as_json else text)

@@ -1,0 +1,107 @@
+"""Commands about trainings, model versions and what is served."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from labelloop.commands.common import AsJson, SettingsFile, Wanted, open_runtime, project_of, say
+from labelloop.errors import UsageError
+
+
+def train(
+    project: Wanted,
+    pause: Annotated[bool, typer.Option("--pause", help="start no training by itself from now on")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="allow trainings again")] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train now, however few labels are new; or pause and resume the trainings that the trigger starts."""
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    if pause and resume:
+        raise UsageError("--pause and --resume exclude each other")
+    if pause or resume:
+        runtime.store.pause_training(row.project_id, pause)
+        say({"project": row.project_id, "training_paused": pause}, as_json, "paused" if pause else "resumed")
+        return
+    queued = runtime.queue.request_training(row.project_id)
+    text = (
+        "a training is queued; `labelloop models` shows its outcome" if queued else "a training was asked for already"
+    )
+    say({"project": row.project_id, "queued": queued}, as_json, text)
+
+
+def models(project: Wanted, settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """The project's trainings with their outcome, its versions and what is served."""
+    from sync.overview import models_report, models_text
+
+    runtime = open_runtime(settings)
+    report = models_report(runtime, project_of(runtime, project))
+    say(report, as_json, models_text(report))
+
+
+def evaluate(
+    project: Wanted,
+    versions: Annotated[list[str], typer.Argument(help="model versions, as `models` lists them")],
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Metrics of model versions on the holdout labels as they are now, all on the same items."""
+    from dataclasses import asdict
+
+    from sync.freezing import freeze
+    from sync.training import evaluate_version
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    dataset = freeze(runtime.store, row, runtime.services.artifacts)
+    found = evaluate_version(runtime, row, versions, dataset)
+    summaries = {v: {key: value for key, value in asdict(m).items() if key != "per_item"} for v, m in found.items()}
+    report = {"project": row.project_id, "dataset_id": dataset, "versions": summaries}
+    lines = [f"{version}: {m.name} {m.value:.3f} (baseline {m.baseline}, {m.n} tasks)" for version, m in found.items()]
+    say(report, as_json, "\n".join(lines))
+
+
+def promote(
+    project: Wanted,
+    version: Annotated[str, typer.Argument(help="a model version, as `models` lists them")],
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve this version, whatever the gate said: rank anew, push, switch."""
+    from labelloop.queueing import promote_request
+    from labelloop.store.trainings import version_row
+    from sync.promotion import plan_promotion
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    made = version_row(runtime.store, row.project_id, version)
+    if made is None or made.path is None or made.digest is None:
+        raise UsageError(f"project {row.title!r} has no version {version!r}; `labelloop models` lists them")
+    with runtime.store.begin() as connection:
+        promotion = plan_promotion(runtime.store, connection, row, version, made.path, made.digest, made.training_id)
+    runtime.queue.enqueue(promote_request(promotion))
+    say({"project": row.project_id, "promotion": promotion}, as_json, f"promotion {promotion} is queued")
+
+
+def rollback(
+    project: Wanted,
+    version: Annotated[str | None, typer.Argument(help="default: the version served before")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve an earlier version again."""
+    from labelloop.queueing import promote_request
+    from sync.overview import served_before
+    from sync.promotion import plan_ranking
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    earlier = served_before(runtime, row)
+    if version is None and not earlier:
+        raise UsageError(f"project {row.title!r} has served nothing else yet; there is nothing to roll back to")
+    promotion = plan_ranking(runtime, row, version or earlier[-1])
+    runtime.queue.enqueue(promote_request(promotion))
+    say({"project": row.project_id, "promotion": promotion}, as_json, f"rollback {promotion} is queued")

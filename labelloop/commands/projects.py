@@ -1,0 +1,98 @@
+"""Commands that make a project, fill it and read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelloop.commands.common import AsJson, SettingsFile, Wanted, open_runtime, project_of, say
+from labelloop.errors import UsageError
+
+
+def project_create(
+    title: Annotated[str, typer.Argument(help="title in Label Studio")],
+    template: Annotated[str | None, typer.Option("--template", help="task type, as `bbox`")] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="comma-separated, in the order of the config")
+    ] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make (or repair) a project from a template: label config, guideline, order, webhook, ML backend."""
+    from labelloop.settings import ProjectSettings
+    from sync.projects import create_project
+    from templates.catalogue import load_template
+
+    runtime = open_runtime(settings)
+    services = runtime.services
+    own = runtime.settings.for_project(title)
+    chosen = load_template(template or own.project.task_type or "")
+    names = classes.split(",") if classes else list(own.project.classes) or list(chosen.example_classes)
+    configured = title in runtime.settings.projects
+    used = own if configured else ProjectSettings.model_validate(dict(chosen.defaults))
+    project_id = create_project(
+        runtime.client,
+        runtime.store,
+        chosen,
+        title,
+        names,
+        used,
+        backend_url=services.backend_urls.get(chosen.backend),
+        webhook_url=f"{services.receiver_url}/hooks/label-studio/{{project}}" if services.receiver_url else None,
+        secret=services.secret() if services.receiver_url else None,
+    )
+    report = {"project": project_id, "title": title, "template": chosen.name, "backend": chosen.backend}
+    say(report, as_json, f"project {project_id} ({title}) is set up: {services.label_studio_url}/projects/{project_id}")
+
+
+def ingest(
+    project: Wanted,
+    source: Annotated[Path, typer.Argument(help="a folder of images, or a .jsonl file")],
+    files_root: Annotated[Path | None, typer.Option("--files-root", help="Label Studio's local files root")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a source into a project: verified, without doubles, roles and overlap assigned; then the first order."""
+    from labelloop.progress import progress_bar
+    from sync.ingest import ingest as bring_in
+    from sync.promotion import plan_cold_start, run_promotion
+    from sync.sources import LocalFiles, read_source
+    from templates.catalogue import load_template
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    items = read_source(source)
+    report = bring_in(
+        runtime.client,
+        runtime.store,
+        row.project_id,
+        items,
+        runtime.project_settings(row),
+        progress_bar("ingest", silent=as_json),
+        data_key=load_template(row.task_type).data_key,
+        files=LocalFiles((files_root or runtime.services.data / "files").absolute()),
+        image_max_mb=runtime.services.image_max_mb,
+    )
+    promotion = plan_cold_start(runtime, project_of(runtime, project))
+    if promotion is not None:
+        run_promotion(runtime, promotion)
+    found = report.to_json()
+    say(found, as_json, f"{report.added} tasks added, {report.present} were there, {len(found['rejected'])} rejected")
+
+
+def sync(project: Wanted, settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """Reconcile the store with Label Studio now, and act on what is new."""
+    from dataclasses import asdict
+
+    from sync.overview import queue_report
+    from sync.reconcile import reconcile_project
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    done = reconcile_project(runtime, row.project_id, sweep=True)
+    if done is None:
+        raise UsageError(f"a worker reconciles {row.title!r} at this moment; ask again in a few seconds")
+    report = {**queue_report(runtime, row), "read": asdict(done.mirrored), "trigger": asdict(done.decision)}
+    say(report, as_json, f"{done.mirrored.revisions_added} new revisions; {done.decision.reason}")
