@@ -85,9 +85,9 @@ def build_engine(
 
     The precisions that this processor has are tried, fastest first, and the first one that is equal to PyTorch within
     the tolerances and faster is kept; without `half`, single precision alone is tried. It is checked on some of
-    `images`, or on drawn ones. engine.json tells what was
-    measured, also when nothing is kept. None, with one line in the log, when OpenVINO is missing or cannot convert
-    the network: the version is then served by PyTorch. DataError when the model cannot be read.
+    `images`, or on drawn ones. engine.json tells what was measured, also when nothing is kept. None, with one line in
+    the log, when OpenVINO is missing or cannot convert the network: the version is then served by PyTorch. DataError
+    when the model cannot be read.
     """
     folder = to or engine_folder(model_folder)
     shutil.rmtree(folder, ignore_errors=True)
