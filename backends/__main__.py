@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import backend_module
-from labelloop.errors import LabelloopError
+from labelloop.errors import LabelloopError, SettingsError
 from labelloop.settings import ServiceSettings, load_settings
 
 
@@ -31,6 +31,17 @@ def make_app(name: str, services: ServiceSettings) -> Any:
     return create_app(name, real.loader, real.store, real.queue, services, media=real.media)
 
 
+def require_credential(host: str, services: ServiceSettings) -> None:
+    """SettingsError when other machines could reach the backend and none would be asked for a password."""
+    from labelloop.http_serving import is_loopback
+
+    if not is_loopback(host) and services.backend_login is None:
+        raise SettingsError(
+            f"a backend on {host} can be reached by other machines; set LABELLOOP_BACKEND_PASSWORD or "
+            "LABELLOOP_BACKEND_PASSWORD_FILE, or bind it to 127.0.0.1"
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal; 2 for a wrong name or setting, with one line that says which."""
     from labelloop.http_serving import run_under_gunicorn
@@ -39,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         services = load_settings(arguments.config).services
         backend_module(arguments.name)
+        require_credential(arguments.host, services)
     except LabelloopError as error:
         print(error, file=sys.stderr)
         return error.exit_code

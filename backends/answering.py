@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
-from backends.predicting import predict_each
-from backends.serving import LoadedModel, ServedModels, ServedRow
+from backends.gathering import Gathering
+from backends.loaded_models import LoadedModel
+from backends.prefetching import Media, Prefetch, read_task, task_id_of
+from backends.serving import ServedModels, ServedRow
 from backends.showing import shown_regions
 from labelloop.errors import DataError
 from labelloop.hints import project_of
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.logs import error_fields
-from labelloop.task_items import task_item
 from labelloop.values import UNSHOWN_ROLES, Outcome, Region, TaskItem
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,12 @@ log = logging.getLogger(__name__)
 NO_ORDER_KEY = 0.5
 #: Label Studio waits 100 s, gateways before it often 60 s.
 BUDGET_S = 50.0
-CHUNK = 8
+#: Tasks of one request at most; Label Studio sends every selected task of a project in one.
+MAX_TASKS = 50_000
+#: A serving id's median order key hardly moves: its predictions are written at once.
+MEDIAN_S = 30.0
+#: Decoded tasks of one request that wait for the model, at least and at most.
+AHEAD = (8, 64)
 
 
 class PlaceLike(Protocol):
@@ -45,12 +49,6 @@ class PlaceStore(Protocol):
     def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> Mapping[int, PlaceLike]: ...
 
     def median_order_key(self, project_id: int, serving_id: str) -> float: ...
-
-
-class Media(Protocol):
-    """Fetches a task's media; MediaError with a reason code."""
-
-    def fetch(self, address: str) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -91,14 +89,28 @@ def read_request(body: Any) -> PredictRequest:
     tasks, xml = body.get("tasks"), body.get("label_config")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise DataError("'tasks' must be a list of tasks as Label Studio sends them")
+    if len(tasks) > MAX_TASKS:
+        raise DataError(
+            f"{len(tasks)} tasks in one request, at most {MAX_TASKS} are answered; select fewer, or let "
+            "`labelloop prelabel` push the predictions of the whole project"
+        )
     if not isinstance(xml, str):
         raise DataError("'label_config' must be the project's label config as text")
     return PredictRequest(project_of(body.get("project")), _parsed(xml), tuple(tasks))
 
 
-def _task_id(task: Mapping[str, Any]) -> int | None:
-    found = task.get("id")
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+@dataclass(frozen=True)
+class _Median:
+    serving_id: str
+    key: float
+    at: float
+
+
+def _forbidden(place: PlaceLike | None) -> str | None:
+    """Why a task may show no suggestion. A task that the store does not know yet may turn out to be holdout."""
+    if place is None:
+        return "role_unknown"
+    return "blind" if place.role in UNSHOWN_ROLES else None
 
 
 class Answering:
@@ -111,133 +123,124 @@ class Answering:
         media: Media | None,
         *,
         budget_s: float = BUDGET_S,
-        chunk: int = CHUNK,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
         self._store = store
-        self._media = media
         self._budget_s = budget_s
-        self._chunk = chunk
         self._clock = clock
-        self._medians: dict[int, tuple[str, float]] = {}
-        self._fetching = ThreadPoolExecutor(4, thread_name_prefix="media")
+        self._medians: dict[int, _Median] = {}
+        self._prefetch = Prefetch(media)
+        self._looked_at: set[tuple[str, str]] = set()
 
     def answer(self, request: PredictRequest) -> list[Answer]:
         """One answer per task, in order, within the budget; a task that fails never costs another its result."""
         deadline = self._clock() + self._budget_s
         try:
-            current = self._models.current(request.project_id)
+            current = self._models.current(request.project_id, self._budget_s)
+        except TimeoutError:  # pushed out of memory, and waiting its turn to be loaded again
+            return self._without_model(request, "deadline")
         except Exception as error:  # a model that was pushed out of memory does not load again
             log.error("model not loaded", extra={"project": request.project_id, **error_fields(error)})
             current = None
         if current is None:
-            none = f"{self._models.backend_name}-none"
-            return [Answer((), NO_ORDER_KEY, none, "no_model") for _ in request.tasks]
+            return self._without_model(request, "no_model")
         row, model = current
-        places = self._places(row, request.tasks)
-        median = self._median(row, places, request.tasks)
-        reasons = [self._forbidden(task, places) for task in request.tasks]
+        self._look_at(model, request.config)
+        ids = [task_id_of(task) for task in request.tasks]
+        places = self._places(row, [found for found in ids if found is not None])
+        of_tasks = [places.get(found) if places and found is not None else None for found in ids]
+        median = self._median(row, places is not None, of_tasks)
+        reasons = [_forbidden(place) for place in of_tasks]
         asked = [index for index, reason in enumerate(reasons) if reason is None]
         outcomes = dict(zip(asked, self._outcomes(model, request, asked, deadline), strict=True))
         answers = []
-        for index, task in enumerate(request.tasks):
-            place = places.get(_task_id(task) or -1) if places else None
+        for index, place in enumerate(of_tasks):
             key = place.order_key if place is not None and place.order_key is not None else median
             regions, reason = self._shown(model, request.config, outcomes.get(index), reasons[index])
             answers.append(Answer(regions, min(1.0, max(0.0, key)), row.serving_id, reason))
         return answers
 
+    def _without_model(self, request: PredictRequest, reason: str) -> list[Answer]:
+        row = self._models.row(request.project_id)
+        serving_id = row.serving_id if row is not None else f"{self._models.backend_name}-none"
+        return [Answer((), NO_ORDER_KEY, serving_id, reason) for _ in request.tasks]
+
+    def _look_at(self, model: LoadedModel, config: LabelConfig) -> None:
+        """Say once per version and label config which classes of the version the config does not have."""
+        key = (model.digest, config.xml)
+        if key in self._looked_at:
+            return
+        if len(self._looked_at) >= 1000:
+            self._looked_at.clear()
+        self._looked_at.add(key)
+        have = {control.name: set(control.classes) for control in config.controls}
+        outside = {
+            control.control: [name for name in control.classes if name not in have.get(control.control, ())]
+            for control in model.controls
+        }
+        if any(outside.values()):
+            log.warning("classes not in the label config", extra={"digest": model.digest[:12], "classes": outside})
+
     # -- roles and order ----------------------------------------------------------------------------------------------
 
-    def _places(self, row: ServedRow, tasks: Sequence[Mapping[str, Any]]) -> Mapping[int, PlaceLike] | None:
+    def _places(self, row: ServedRow, ids: Sequence[int]) -> Mapping[int, PlaceLike] | None:
         """Places by task id; None when the store cannot say."""
-        ids = [found for task in tasks if (found := _task_id(task)) is not None]
         try:
             return self._store.places(row.project_id, row.serving_id, ids)
         except Exception as error:  # every kind of database error: nothing is shown, and the reason says so
             log.warning("roles not known: store not reachable", extra=error_fields(error))
             return None
 
-    def _median(
-        self, row: ServedRow, places: Mapping[int, PlaceLike] | None, tasks: Sequence[Mapping[str, Any]]
-    ) -> float:
+    def _median(self, row: ServedRow, store_up: bool, places: Sequence[PlaceLike | None]) -> float:
         """The order key of tasks without one; with the store down, the last median of this serving id."""
         known = self._medians.get(row.project_id)
-        last = known[1] if known is not None and known[0] == row.serving_id else NO_ORDER_KEY
-        if places is None:
+        if known is not None and known.serving_id != row.serving_id:
+            known = None
+        last = known.key if known is not None else NO_ORDER_KEY
+        if not store_up or all(place is not None and place.order_key is not None for place in places):
             return last
-        found = [places.get(_task_id(task) or -1) for task in tasks]
-        if all(place is not None and place.order_key is not None for place in found):
+        if known is not None and self._clock() - known.at < MEDIAN_S:
             return last
         try:
             median = self._store.median_order_key(row.project_id, row.serving_id)
         except Exception as error:  # as in _places
             log.warning("median order key not known: store not reachable", extra=error_fields(error))
             return last
-        self._medians[row.project_id] = (row.serving_id, median)
+        self._medians[row.project_id] = _Median(row.serving_id, median, self._clock())
         return median
-
-    @staticmethod
-    def _forbidden(task: Mapping[str, Any], places: Mapping[int, PlaceLike] | None) -> str | None:
-        """Why a task may show no suggestion. A task that the store does not know yet may turn out to be holdout."""
-        place = places.get(_task_id(task) or -1) if places is not None else None
-        if place is None:
-            return "role_unknown"
-        return "blind" if place.role in UNSHOWN_ROLES else None
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def _outcomes(
         self, model: LoadedModel, request: PredictRequest, asked: Sequence[int], deadline: float
     ) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for start in range(0, len(asked), self._chunk):
-            tasks = [request.tasks[index] for index in asked[start : start + self._chunk]]
-            outcomes += self._chunk_outcomes(model, request.config, tasks, deadline)
-        return outcomes
-
-    def _chunk_outcomes(
-        self, model: LoadedModel, config: LabelConfig, tasks: Sequence[Mapping[str, Any]], deadline: float
-    ) -> list[Outcome]:
-        late = [Outcome("deadline") for _ in tasks]
-        if self._clock() >= deadline:
-            return late
-        items = self._items(tasks, config, deadline)
-        usable = [item for item in items if isinstance(item, TaskItem)]
-        if not usable:
-            predicted = []
-        elif model.lock.acquire(timeout=max(0.0, deadline - self._clock())):
-            try:
-                predicted = predict_each(model.backend, usable)
-            finally:
-                model.lock.release()
-        else:
-            return late
-        results = iter(predicted)
-        return [next(results) if isinstance(item, TaskItem) else item for item in items]
-
-    def _items(
-        self, tasks: Sequence[Mapping[str, Any]], config: LabelConfig, deadline: float
-    ) -> list[TaskItem | Outcome]:
-        """Each task with its media, several fetched at once; a fetch that the deadline overtakes is not waited for."""
-        fetches = [self._fetching.submit(self._item, task, config) for task in tasks]
-        wait(fetches, timeout=max(0.0, deadline - self._clock()))
-        items: list[TaskItem | Outcome] = []
-        for fetch in fetches:
-            fetch.cancel()
-            items.append(fetch.result() if fetch.done() and not fetch.cancelled() else Outcome("deadline"))
-        return items
-
-    def _item(self, task: Mapping[str, Any], config: LabelConfig) -> TaskItem | Outcome:
-        """The task as a model sees it, with its media; or why there is none."""
-        data = task.get("data")
-        data = data if isinstance(data, dict) else {}
+        """One outcome per asked task, in order; those that the deadline overtakes say so."""
+        if not asked:
+            return []
+        gathering = Gathering(len(asked), deadline, self._clock)
+        tasks = [request.tasks[index] for index in asked]
         try:
-            return task_item(_task_id(task), data, config, self._media.fetch if self._media else None)
-        except Exception as error:  # a full disk, a broken cache folder: this task's matter only
-            log.error("media not fetched", extra={"task": _task_id(task), **error_fields(error)})
-            return Outcome("error")
+            if request.config.has_media:
+                self._feed(gathering, tasks, request.config, model)
+            else:
+                found = [read_task(task, request.config, None) for task in tasks]
+                gathering.settle((at, each) for at, each in enumerate(found) if isinstance(each, Outcome))
+                model.queue.add(gathering, ((at, each) for at, each in enumerate(found) if isinstance(each, TaskItem)))
+            return gathering.close()
+        finally:
+            self._prefetch.drop(gathering)
+            model.queue.drop(gathering)
+
+    def _feed(
+        self, gathering: Gathering, tasks: Sequence[Mapping[str, Any]], config: LabelConfig, model: LoadedModel
+    ) -> None:
+        """Hand tasks to the prefetching threads, only so far ahead of the model that memory stays bounded."""
+        least, most = AHEAD
+        for at, task in enumerate(tasks):
+            if not gathering.begin(max(least, min(most, 2 * model.queue.batch_size))):
+                return
+            self._prefetch.add(gathering, at, task, config, model)
 
     @staticmethod
     def _shown(

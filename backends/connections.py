@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import backend_module
-from backends.serving import Loader
+from backends.loaded_models import Loader
 from labelloop.errors import ServiceDown
 from labelloop.hints import HintQueue, QueueOpenedLater
 from labelloop.media import MediaCache

@@ -7,23 +7,21 @@ import shutil
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 import orjson
 
-from backends.protocols import Backend
-from backends.version_labels import Thresholds, thresholds_of
-from labelloop.artefacts import fetch_artefact
-from labelloop.errors import LabelloopError
+from backends.loaded_models import LoadedModel, LoadedModels, Loader
+from labelloop.errors import NotReady
 from labelloop.logs import error_fields
 
 log = logging.getLogger(__name__)
 
-Loader = Callable[[Path], Backend]
+#: Seconds that /ready waits for a load; the caller asks again.
+PREPARE_S = 240.0
 
 
 class ServedLike(Protocol):
@@ -69,29 +67,6 @@ class ServedRow:
         return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model in memory; `lock` is held while it predicts, because few libraries allow two threads in one model."""
-
-    digest: str
-    backend: Backend
-    thresholds: Thresholds
-    lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    at: float
-    reason: str
-
-
-def _reason(error: Exception) -> str:
-    """Why a load failed, in words that may leave this process."""
-    return (
-        str(error) if isinstance(error, LabelloopError) else f"loading failed with {type(error).__name__}; see the log"
-    )
-
-
 class ServedModels:
     """Per project the last served row that could be loaded, and a bounded number of models in memory.
 
@@ -111,28 +86,26 @@ class ServedModels:
         poll_s: float = 2.0,
         retry_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self.backend_name = backend_name
         self.folder = folder
-        self._loader = loader
         self._store = store
-        self._max_loaded = max_loaded
         self._max_copies = max_copies
         self._poll_s = poll_s
-        self._retry_s = retry_s
-        self._clock = clock
-        self._state = threading.Lock()  # held briefly; guards the four fields below
-        self._loading = threading.Lock()  # held while a model is fetched and loaded
+        # Held briefly, and never while asking `_models`, which asks `_needed` under its own lock.
+        self._state = threading.Lock()
         self._polling = threading.Lock()
         self._wanted: dict[int, ServedRow] | None = None
+        self._projects: frozenset[int] = frozenset()
         self._adopted: dict[int, ServedRow] = {}
         self._standby: dict[int, str] = {}
-        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._failures: dict[str, _Failure] = {}
+        self._models = LoadedModels(
+            loader, folder, self._needed, max_loaded=max_loaded, retry_s=retry_s, clock=clock, on_batch=on_batch
+        )
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.store_up = False
-        self.load_failures = 0
 
     # -- following the store ----------------------------------------------------------------------------------------
 
@@ -169,9 +142,11 @@ class ServedModels:
                     self._adopted = {project: row for project, row in self._adopted.items() if project in rows}
             if changed and self.store_up:
                 self._remember(rows)
-            for row in rows.values():
+            loaded = self._models.digests  # those first: they wait for no other project's load
+            for row in sorted(rows.values(), key=lambda row: row.digest not in loaded):
                 self._adopt(row)
             if changed:
+                self._models.trim()
                 self._prune_copies()
 
     def _served_rows(self) -> dict[int, ServedRow] | None:
@@ -184,6 +159,7 @@ class ServedModels:
             self.store_up = False
             return self._remembered() if self._wanted is None else self._wanted
         self.store_up = True
+        self._projects = frozenset(row.project_id for row in found)
         # A row without a digest is a project's cold start: an order, and no model to load yet.
         return {row.project_id: ServedRow.of(row) for row in found if row.digest}
 
@@ -208,66 +184,37 @@ class ServedModels:
         return {row.project_id: row for row in rows}
 
     def _adopt(self, row: ServedRow) -> None:
-        with self._state:
-            if self._adopted.get(row.project_id) == row:
-                return
-            failure = self._failures.get(row.digest)
-        if failure is not None and self._clock() - failure.at < self._retry_s:
+        if self.row(row.project_id) == row:
             return
         try:
-            self._model(row.digest, row.path)
+            self._models.require_retry(row.digest)
+            model = self._models.load(row.digest, row.path, self._poll_s)
+        except (TimeoutError, NotReady):  # it loads on, or failed lately: the next poll looks again
+            return
         except Exception as error:  # whatever a model's library raises: the old model stays
-            self._note_failure(row.digest, error)
             log.error(
-                "model not loaded, the old one stays",
+                "the old model stays",
                 extra={"project": row.project_id, "version": row.model_version, **error_fields(error)},
             )
             return
         with self._state:
             self._adopted[row.project_id] = row
-            self._failures.pop(row.digest, None)
             if self._standby.get(row.project_id) == row.digest:
                 del self._standby[row.project_id]
-            self._evict(keep=row.digest)  # only now is the version before this one no longer needed
+        self._models.keep(model)  # only now is the version before this one no longer needed
         log.info("now serving", extra={"project": row.project_id, "serving_id": row.serving_id})
 
-    def _note_failure(self, digest: str, error: Exception) -> None:
+    def _needed(self) -> set[str]:
+        """Digests that are served, wanted or on standby."""
         with self._state:
-            self._failures[digest] = _Failure(self._clock(), _reason(error))
-            self.load_failures += 1
+            rows = [*(self._wanted or {}).values(), *self._adopted.values()]
+            return {row.digest for row in rows} | set(self._standby.values())
 
     # -- models -----------------------------------------------------------------------------------------------------
 
-    def _cached(self, digest: str) -> LoadedModel | None:
-        with self._state:
-            model = self._loaded.get(digest)
-            if model is not None:
-                self._loaded.move_to_end(digest)
-            return model
-
-    def _model(self, digest: str, path: str) -> LoadedModel:
-        """The model of a digest, loaded once; raises whatever fetching or loading raises."""
-        with self._loading:
-            model = self._cached(digest)
-            if model is None:
-                copy = fetch_artefact(path, digest, self.folder)
-                model = LoadedModel(digest, self._loader(copy), thresholds_of(copy))
-                with self._state:
-                    self._loaded[digest] = model
-            return model
-
-    def _evict(self, keep: str) -> None:
-        """Forget the least recently used models over the bound; models in use for a project or on standby go last."""
-        needed = {row.digest for row in self._adopted.values()} | set(self._standby.values())
-        order = [d for d in self._loaded if d not in needed] + [d for d in self._loaded if d in needed]
-        for digest in [d for d in order if d != keep][: max(0, len(self._loaded) - self._max_loaded)]:
-            del self._loaded[digest]
-
     def _prune_copies(self) -> None:
         """Delete the oldest local copies that nobody needs, beyond `max_copies`."""
-        with self._state:
-            needed = {row.digest for row in (self._wanted or {}).values()} | set(self._loaded)
-            needed |= {row.digest for row in self._adopted.values()} | set(self._standby.values())
+        needed = self._needed() | self._models.digests
         copies = [each for each in self.folder.glob("[0-9a-f]*") if each.is_dir() and len(each.name) == 64]
         spare = sorted((each for each in copies if each.name not in needed), key=lambda each: each.stat().st_mtime)
         for copy in spare[: max(0, len(copies) - self._max_copies)]:
@@ -276,17 +223,15 @@ class ServedModels:
     def prepare(self, project_id: int, model_version: str, path: str, digest: str) -> None:
         """Load a version as standby, so that its later promotion costs no second load.
 
-        Raises whatever fetching or loading raises.
+        Raises whatever fetching or loading raises, and NotReady when it takes too long to wait for.
         """
         try:
-            self._model(digest, path)
-        except Exception as error:
-            self._note_failure(digest, error)
-            raise
+            model = self._models.load(digest, path, PREPARE_S)
+        except TimeoutError as error:
+            raise NotReady(f"{model_version} is still loading after {PREPARE_S:.0f} s; ask again") from error
         with self._state:
-            self._failures.pop(digest, None)
             self._standby[project_id] = digest
-            self._evict(keep=digest)
+        self._models.keep(model)
         log.info("standby ready", extra={"project": project_id, "version": model_version})
 
     # -- what is served now -------------------------------------------------------------------------------------------
@@ -296,17 +241,26 @@ class ServedModels:
         with self._state:
             return self._adopted.get(project_id) if project_id is not None else None
 
-    def current(self, project_id: int | None) -> tuple[ServedRow, LoadedModel] | None:
-        """Row and model of a project, None when there is none; loads again what the bound has pushed out."""
-        row = self.row(project_id)
-        if row is None:
-            return None
-        model = self._cached(row.digest)
-        if model is None:
-            model = self._model(row.digest, row.path)
-            with self._state:
-                self._evict(keep=row.digest)
-        return row, model
+    def current(self, project_id: int | None, timeout_s: float | None = None) -> tuple[ServedRow, LoadedModel] | None:
+        """Row and model of a project, None when there is none; loads again what the bound has pushed out.
+
+        Raises whatever that raises, NotReady when it failed lately, and TimeoutError while the load goes on.
+        """
+        while (row := self.row(project_id)) is not None:
+            model = self._models.cached(row.digest)
+            if model is not None:
+                return row, model
+            if self.row(project_id) != row:  # swapped in between: the old model is gone, the new one is there
+                continue
+            self._models.require_retry(row.digest)
+            model = self._models.load(row.digest, row.path, timeout_s)
+            self._models.keep(model)
+            return row, model
+        return None
+
+    def knows(self, project_id: int) -> bool:
+        """Whether the store had a served row of that project, with or without a model, when it answered last."""
+        return project_id in self._projects or self.row(project_id) is not None
 
     def serving_ids(self) -> list[str]:
         """Every serving id that is answered now, sorted."""
@@ -316,19 +270,20 @@ class ServedModels:
     @property
     def loaded_count(self) -> int:
         """How many models are in memory."""
-        with self._state:
-            return len(self._loaded)
+        return len(self._models.digests)
+
+    @property
+    def load_failures(self) -> int:
+        """How many loads have failed."""
+        return self._models.failure_count
 
     def not_ready(self) -> list[str]:
         """Why this backend is not ready, one line per reason; empty when every served model is loaded."""
         with self._state:
             if self._wanted is None:
                 return ["what is served is not known yet: the store was not reachable since the first start"]
-            lines = []
-            for project, row in sorted(self._wanted.items()):
-                if self._adopted.get(project) != row:
-                    failure = self._failures.get(row.digest)
-                    lines.append(
-                        f"project {project}, {row.serving_id}: {failure.reason if failure else 'not loaded yet'}"
-                    )
-            return lines
+            waiting = [row for project, row in sorted(self._wanted.items()) if self._adopted.get(project) != row]
+        return [
+            f"project {row.project_id}, {row.serving_id}: {self._models.failure(row.digest) or 'not loaded yet'}"
+            for row in waiting
+        ]

@@ -23,7 +23,10 @@ KNOWN_EVENTS: frozenset[str] = frozenset(
     | {f"LABEL_LINK_{verb}" for verb in ("CREATED", "UPDATED", "DELETED")}
 )  # fmt: skip
 
-Kind = Literal["reconcile", "train"]
+Kind = Literal["reconcile", "train", "predict"]
+"""Look at what changed; train now; predict what a request had no time for."""
+#: Hints that wait at most; more come from nobody who has so many projects.
+MAX_WAITING = 10_000
 
 
 class HintQueue(Protocol):
@@ -34,6 +37,8 @@ class HintQueue(Protocol):
     def request_reconcile(self, project_id: int) -> object: ...
 
     def request_training(self, project_id: int) -> object: ...
+
+    def request_predictions(self, project_id: int) -> object: ...
 
 
 def event_name(body: Any) -> str | None:
@@ -71,6 +76,9 @@ class HintSender:
     def give(self, kind: Kind, project_id: int) -> None:
         """Take a hint and return at once; a thread starts with the first one (so after a server has forked)."""
         with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                self.failed += 1
+                return
             self._waiting[(kind, project_id)] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
@@ -108,6 +116,8 @@ class HintSender:
         try:
             if kind == "train":
                 self._queue.request_training(project_id)
+            elif kind == "predict":
+                self._queue.request_predictions(project_id)
             else:
                 self._queue.mark_dirty(project_id)
                 self._queue.request_reconcile(project_id)
@@ -144,3 +154,7 @@ class QueueOpenedLater:
     def request_training(self, project_id: int) -> object:
         """As the queue's own."""
         return self._opened().request_training(project_id)
+
+    def request_predictions(self, project_id: int) -> object:
+        """As the queue's own."""
+        return self._opened().request_predictions(project_id)

@@ -1,8 +1,13 @@
-"""What our small HTTP services share: gunicorn around a WSGI app, JSON errors with an id, the secret header."""
+"""What our small HTTP services share: gunicorn around a WSGI app, JSON errors with an id, the secrets of a request."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import hmac
+import ipaddress
+import json
 import logging
 import uuid
 from collections.abc import Callable
@@ -10,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from labelloop.errors import DataError, NotReady, ServiceError, UsageError
+from labelloop.errors import DataError, LabelloopError, NotReady, ServiceError, UsageError
 from labelloop.label_studio.wiring import SECRET_HEADER
 from labelloop.logs import error_fields, logging_config
 
@@ -21,7 +26,11 @@ __all__ = [
     "SECRET_HEADER",
     "answer_errors_as_json",
     "drain_bodies",
+    "is_authorized",
+    "is_loopback",
+    "json_body",
     "json_response",
+    "refusal",
     "run_under_gunicorn",
     "secret_matches",
 ]
@@ -31,40 +40,101 @@ log = logging.getLogger(__name__)
 _DRAINED_BYTES = 1024 * 1024
 
 
+def _same(given: bytes, expected: bytes) -> bool:
+    """Whether two secrets are equal; the time it takes tells neither where they differ nor how long one is."""
+    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected).digest())
+
+
 def secret_matches(given: str | None, expected: str) -> bool:
     """Whether a header value is the secret, compared in constant time."""
-    return given is not None and hmac.compare_digest(given.encode(), expected.encode())
+    return given is not None and _same(given.encode(), expected.encode())
+
+
+def is_authorized(header: str | None, user: str, password: str) -> bool:
+    """Whether an Authorization header is `Basic` with user and password, or `Token` or `Bearer` with the password."""
+    scheme, _, value = (header or "").strip().partition(" ")
+    if scheme.lower() in ("token", "bearer"):
+        return _same(value.strip().encode(), password.encode())
+    if scheme.lower() != "basic":
+        return False
+    try:
+        given = base64.b64decode(value.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return _same(given, f"{user}:{password}".encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that is bound to `host`; False for a name that may be any address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def json_response(body: Any, status: int = 200) -> Response:
     """A Flask response with `body` as JSON; numbers that are not finite become null."""
     from flask import Response
 
-    return Response(orjson.dumps(body), status=status, mimetype="application/json")
+    try:
+        text = orjson.dumps(body)
+    except TypeError:  # half of a surrogate pair in a text, which has no UTF-8 and can only be escaped
+        text = json.dumps(body).encode()
+    return Response(text, status=status, mimetype="application/json")
 
 
-def _status_of(error: Exception) -> int | None:
+def json_body() -> Any:
+    """The current request's JSON, whatever content type it says; UsageError when it is none."""
+    from flask import request
+
+    data = request.get_data(cache=False)
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:  # Python's own JSON, as Label Studio writes it, may hold NaN and half of a surrogate pair
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("expected a JSON body") from error
+
+
+def refusal(message: str, status: int, *, error: BaseException | None = None, **fields: Any) -> Response:
+    """An error as JSON: `error`, `fields`, and an `error_id` that the log line of this refusal carries, too."""
+    from flask import request
+
+    error_id = uuid.uuid4().hex[:12]
+    said = error_fields(error) if error is not None else {"why": message}
+    log.log(
+        logging.ERROR if status == 500 else logging.WARNING,
+        "request failed" if status >= 500 else "request refused",
+        extra={"error_id": error_id, "status": status, "path": request.path[:200], **said},
+    )
+    response = json_response({"error": message, "error_id": error_id, **fields}, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Basic realm="labelloop"'
+    return response
+
+
+def _status_of(error: LabelloopError) -> int | None:
     if isinstance(error, UsageError | DataError):
         return 400
     return 503 if isinstance(error, NotReady | ServiceError) else None
 
 
 def answer_errors_as_json(app: Flask) -> None:
-    """Our errors become 400 or 503 with their message, HTTP errors keep their status, all else is a 500 with an id."""
+    """Our errors become 400 or 503 with their message, HTTP errors keep their status, all else is a 500; each has an id."""
     from werkzeug.exceptions import HTTPException
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
-        return json_response({"error": error.description or error.name}, error.code or 500)
+        return refusal(error.description or error.name, error.code or 500)
 
     @app.errorhandler(Exception)
     def _any(error: Exception) -> Response:
-        status = _status_of(error)
+        status = _status_of(error) if isinstance(error, LabelloopError) else None
         if status is not None:
-            return json_response({"error": str(error)}, status)
-        error_id = uuid.uuid4().hex[:12]
-        log.error("unhandled error", extra={"id": error_id, **error_fields(error)})
-        return json_response({"error": f"internal error; look for id {error_id} in the log", "id": error_id}, 500)
+            return refusal(str(error), status)
+        return refusal("internal error; look for the error_id in the log", 500, error=error)
 
 
 def drain_bodies(app: Flask) -> None:
@@ -89,7 +159,7 @@ def run_under_gunicorn(
     from gunicorn.app.base import BaseApplication
 
     options = {
-        "bind": [f"{host}:{port}"],
+        "bind": [f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"],
         "workers": 1,
         "worker_class": "gthread",
         "threads": threads,

@@ -179,3 +179,8 @@ class Queue:
     def request_training(self, project_id: int) -> bool:
         """Ask for a training now, however few labels are new."""
         return self.enqueue(manual_training_request(project_id))
+
+    def request_predictions(self, project_id: int) -> bool:
+        """Ask for the predictions that a live request had no time for: reconcile finds what the served version lacks."""
+        self.mark_dirty(project_id)
+        return self.request_reconcile(project_id)

@@ -113,6 +113,9 @@ class ServiceSettings(_Section):
     database_url: str | None = None
     artifacts_uri: str | None = None
     webhook_secret: SecretStr | None = None
+    backend_user: str = Field(default="labelloop", pattern=r"^[^:\s]+$")
+    backend_password: SecretStr | None = None
+    predict_budget_s: float = Field(default=50.0, gt=0, le=85.0)
     receiver_url: str | None = None
     backend_urls: Mapping[str, str] = Field(default_factory=dict)
     task_lock_ttl_s: int = Field(default=86400, ge=0)
@@ -160,6 +163,12 @@ class ServiceSettings(_Section):
             raise SettingsError("no webhook secret; set LABELLOOP_WEBHOOK_SECRET or LABELLOOP_WEBHOOK_SECRET_FILE")
         return self.webhook_secret.get_secret_value()
 
+    @property
+    def backend_login(self) -> tuple[str, str] | None:
+        """User and password that a backend asks for; None without a password."""
+        password = self.backend_password.get_secret_value() if self.backend_password is not None else ""
+        return (self.backend_user, password) if password else None
+
 
 class Settings(_Section):
     """Everything that was configured, validated once."""
@@ -174,7 +183,7 @@ class Settings(_Section):
 
 
 _SECTIONS = tuple(ProjectSettings.model_fields)
-_SECRETS = ("label_studio_token", "webhook_secret")
+_SECRETS = ("label_studio_token", "webhook_secret", "backend_password")
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -242,6 +251,8 @@ def _service_values(environ: Mapping[str, str]) -> dict[str, Any]:
                 values[name] = file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise SettingsError(f"{variable}_FILE names {file}, which cannot be read: {error.strerror}") from error
+            if not values[name]:
+                raise SettingsError(f"{variable}_FILE names {file}, which is empty; write the secret into it")
     if "backend_urls" in values:
         pairs = [pair.partition("=") for pair in _listed(values["backend_urls"])]
         if any(not url for _, _, url in pairs):

@@ -22,6 +22,7 @@ from labelloop.http_serving import (
     answer_errors_as_json,
     drain_bodies,
     json_response,
+    refusal,
     run_under_gunicorn,
     secret_matches,
 )
@@ -54,7 +55,7 @@ def create_receiver(queue: HintQueue, settings: ServiceSettings) -> Flask:
     def hook(project_id: int) -> Response:
         if not secret_matches(request.headers.get(SECRET_HEADER), secret):
             refused.labels("secret").inc()
-            return json_response({"error": f"the header {SECRET_HEADER} is missing or wrong"}, 401)
+            return refusal(f"the header {SECRET_HEADER} is missing or wrong", 401)
         try:
             action = event_name(request.get_json(force=True, silent=True))
         except RequestEntityTooLarge:

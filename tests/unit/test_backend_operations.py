@@ -2,119 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from backend_bench import PROJECT, SECRET, TEXT_CONFIG, Bench, Model, Queue, Store, reasons, request_of, task
 
 from backends import server
-from backends.serving import ServedModels, ServedRow
-from labelloop.artefacts import write_digest
+from backends.serving import ServedRow
 from labelloop.settings import ServiceSettings
-from labelloop.store import Place
-from labelloop.values import Outcome, TaskItem
-
-SECRET = {"X-Labelloop-Secret": "s3cr3t"}
-PROJECT = 3
-CONFIG = (
-    '<View><Labels name="label" toName="text"><Label value="PER"/></Labels><Text name="text" value="$text"/></View>'
-)
-
-
-class Store:
-    """A store that knows every task, and serves the rows it is given."""
-
-    def __init__(self) -> None:
-        self.rows: list[ServedRow] = []
-
-    def served_by(self, backend: str) -> list[ServedRow]:
-        return self.rows
-
-    def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> dict[int, Place]:
-        return {task_id: Place("pool", 0.5) for task_id in task_ids}
-
-    def median_order_key(self, project_id: int, serving_id: str) -> float:
-        return 0.5
-
-
-class Model:
-    """A model that finds nothing."""
-
-    classes = ("PER",)
-
-    def predict(self, tasks: Sequence[TaskItem], *, want: frozenset[str] = frozenset()) -> list[Outcome]:
-        return [Outcome() for _ in tasks]
-
-
-class Queue:
-    """Takes hints."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int]] = []
-        self.called = threading.Condition()
-
-    def _call(self, name: str, project_id: int) -> None:
-        with self.called:
-            self.calls.append((name, project_id))
-            self.called.notify_all()
-
-    def mark_dirty(self, project_id: int) -> None:
-        self._call("dirty", project_id)
-
-    def request_reconcile(self, project_id: int) -> None:
-        self._call("reconcile", project_id)
-
-    def request_training(self, project_id: int) -> None:
-        self._call("train", project_id)
-
-    def wait_for(self, count: int) -> list[tuple[str, int]]:
-        with self.called:
-            assert self.called.wait_for(lambda: len(self.calls) >= count, timeout=10), self.calls
-            return list(self.calls)
-
-
-class Bench:
-    """One backend app with everything around it in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = Store()
-        self.queue = Queue()
-        self.load: Callable[[Path], Model] = lambda path: Model()
-        settings = ServiceSettings.model_validate({"data": folder / "data", "webhook_secret": "s3cr3t"})
-        self.app = server.create_app("fake", lambda path: self.load(path), self.store, self.queue, settings, poll=False)
-        self.client: FlaskClient = self.app.test_client()
-
-    @property
-    def models(self) -> ServedModels:
-        found = self.app.extensions["served_models"]
-        assert isinstance(found, ServedModels)
-        return found
-
-    def artefact(self, name: str = "v1") -> tuple[str, str]:
-        folder = self.folder / "artifacts" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "weights").write_text(name, encoding="utf-8")
-        return str(folder), write_digest(folder)
-
-    def serve(self) -> None:
-        path, digest = self.artefact()
-        self.store.rows = [ServedRow(PROJECT, "fake", "fake-p3-v1", "fake-p3-v1-r1", path, digest, 1)]
-        self.models.poll()
-
-    def reason(self) -> Any:
-        body = {"tasks": [{"id": 5, "data": {"text": "x"}}], "project": "3.17", "label_config": CONFIG}
-        return self.client.post("/predict", json=body).get_json()["results"][0]["reason"]
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     found = Bench(tmp_path)
     yield found
-    found.app.extensions["hints"].close()
+    found.close()
 
 
 # -- instant endpoints -------------------------------------------------------------------------------------------------
@@ -126,7 +34,7 @@ def test_health_and_setup_load_nothing(bench: Bench) -> None:
     bench.load = lambda path: pytest.fail("loaded")
     assert bench.client.get("/health").get_json()["status"] == "UP"
     setup = {
-        "project": "3.1795233319", "schema": CONFIG, "hostname": "http://127.0.0.1:8091",
+        "project": "3.1795233319", "schema": TEXT_CONFIG, "hostname": "http://127.0.0.1:8091",
         "access_token": "0123456789abcdef0123456789abcdef01234567", "extra_params": {"a": 1},
     }  # fmt: skip
     assert bench.client.post("/setup", json=setup).get_json() == {"model_version": "fake-none"}
@@ -197,14 +105,14 @@ def test_ready_loads_a_standby_that_the_next_row_promotes(bench: Bench) -> None:
 
 
 def test_ready_says_why_not(bench: Bench) -> None:
-    bench.serve()
+    bench.serve(5)
     path, digest = bench.artefact("v2")
     body = {"project": PROJECT, "model_version": "fake-p3-v2", "path": path, "digest": "0" * 64}
     answer = bench.client.post("/ready", json=body, headers=SECRET)
     assert answer.status_code == 503
     assert "was expected" in answer.get_json()["reason"]
 
-    def explode(folder: Path) -> Model:
+    def explode(folder: Path) -> Any:
         raise RuntimeError("size mismatch for layer 3")
 
     bench.load = explode
@@ -212,7 +120,7 @@ def test_ready_says_why_not(bench: Bench) -> None:
     assert (answer.status_code, answer.get_json()["ready"]) == (503, False)
     assert "RuntimeError" in answer.get_json()["reason"]
     assert bench.client.post("/ready", json={"project": 3}, headers=SECRET).status_code == 400
-    assert bench.reason() == "ok"
+    assert reasons(bench.results(request_of(task(5)))) == ["ok"]
 
 
 def test_readiness_follows_the_models_and_health_does_not(bench: Bench) -> None:
@@ -220,7 +128,7 @@ def test_readiness_follows_the_models_and_health_does_not(bench: Bench) -> None:
     bench.models.poll()
     assert bench.client.get("/readiness").status_code == 200
 
-    def explode(folder: Path) -> Model:
+    def explode(folder: Path) -> Any:
         raise RuntimeError("weights")
 
     bench.load = explode

@@ -3,170 +3,27 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
-from backends import answering, server
-from backends.serving import ServedModels, ServedRow
-from backends.version_labels import ControlLabels, write_labels
-from labelloop.artefacts import write_digest
-from labelloop.errors import MediaError
+sys.path.insert(0, str(Path(__file__).parent))
+
+from backend_bench import IMAGE_CONFIG, TEXT_CONFIG, Bench, reasons, request_of, span, task
+
 from labelloop.logs import JsonLines
-from labelloop.settings import ServiceSettings
 from labelloop.store import Place
 from labelloop.values import Outcome, TaskItem
-
-TEXT_CONFIG = (
-    '<View><Labels name="label" toName="text"><Label value="PER"/><Label value="ORG"/></Labels>'
-    '<Text name="text" value="$text"/></View>'
-)
-IMAGE_CONFIG = (
-    '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image"><Label value="Cat"/>'
-    '<Label value="Dog"/></RectangleLabels></View>'
-)
-PROJECT = 3
-
-
-def task(task_id: int, **data: Any) -> dict[str, Any]:
-    """A task as /predict carries it."""
-    return {
-        "id": task_id, "data": data or {"text": f"John Smith {task_id} works at Acme", "priority": task_id}, "meta": {},
-        "created_at": "2026-11-21T03:55:19.952267Z", "updated_at": "2026-11-21T03:55:19.952277Z", "is_labeled": False,
-        "overlap": 1, "inner_id": task_id, "total_annotations": 0, "project": PROJECT, "updated_by": None,
-        "file_upload": None, "comment_authors": [], "annotations": [], "predictions": [],
-    }  # fmt: skip
-
-
-def request_of(*tasks: dict[str, Any], config: str = TEXT_CONFIG, context: Any = None) -> dict[str, Any]:
-    """A /predict body."""
-    params = {"login": None, "password": None, "context": context}
-    return {"tasks": list(tasks), "project": f"{PROJECT}.1795233319", "label_config": config, "params": params}
-
-
-def span(label: str = "PER", score: float = 0.9, **value: Any) -> dict[str, Any]:
-    return {
-        "id": f"{label}{score}", "from_name": "label", "to_name": "text", "type": "labels", "score": score,
-        "value": {"start": 0, "end": 4, "text": "John", "labels": [label]} | value,
-    }  # fmt: skip
-
-
-class Store:
-    """A store in memory that can be down."""
-
-    def __init__(self) -> None:
-        self.rows: list[ServedRow] = []
-        self.known: dict[int, Place] = {}
-        self.median = 0.42
-        self.down = False
-
-    def _answer(self) -> None:
-        if self.down:
-            raise ConnectionError("database is gone")
-
-    def served_by(self, backend: str) -> list[ServedRow]:
-        self._answer()
-        return self.rows
-
-    def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> dict[int, Place]:
-        self._answer()
-        assert (project_id, serving_id) == (PROJECT, "fake-p3-v1-r1")
-        return {task_id: self.known[task_id] for task_id in task_ids if task_id in self.known}
-
-    def median_order_key(self, project_id: int, serving_id: str) -> float:
-        self._answer()
-        return self.median
-
-
-class Model:
-    """A model whose outcome per task a test sets; it notes what it was asked."""
-
-    classes = ("PER", "ORG")
-
-    def __init__(self) -> None:
-        self.asked: list[list[TaskItem]] = []
-        self.outcome: Callable[[TaskItem], Outcome] = lambda item: Outcome(regions=(span(),), confidence=0.9)
-        self.spoil: Callable[[list[Outcome]], list[Outcome]] = lambda outcomes: outcomes
-
-    def predict(self, tasks: Sequence[TaskItem], *, want: frozenset[str] = frozenset({"regions"})) -> list[Outcome]:
-        self.asked.append(list(tasks))
-        return self.spoil([self.outcome(item) for item in tasks])
-
-
-class Queue:
-    """Takes hints."""
-
-    def mark_dirty(self, project_id: int) -> None:
-        pass
-
-    request_reconcile = request_training = mark_dirty
-
-
-class Media:
-    """Images by address."""
-
-    def fetch(self, address: str) -> Path:
-        if address.endswith("broken.png"):
-            raise MediaError("unreadable", "does not decode")
-        if address.endswith("full.png"):
-            raise OSError("no space left")
-        return Path("/media") / address.rpartition("/")[2]
-
-
-class Bench:
-    """One backend app with everything around it in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = Store()
-        self.model = Model()
-        self.load: Callable[[Path], Model] = lambda path: self.model
-        settings = ServiceSettings.model_validate({"data": folder / "data", "webhook_secret": "s3cr3t"})
-        self.app = server.create_app(
-            "fake", lambda path: self.load(path), self.store, Queue(), settings, media=Media(), poll=False
-        )
-        self.client: FlaskClient = self.app.test_client()
-
-    @property
-    def models(self) -> ServedModels:
-        found = self.app.extensions["served_models"]
-        assert isinstance(found, ServedModels)
-        return found
-
-    def artefact(self, name: str = "v1") -> tuple[str, str]:
-        folder = self.folder / "artifacts" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        write_labels(
-            folder, [ControlLabels("label", "text", "text", "labels", ("PER", "ORG"), {"PER": 0.5, "ORG": 0.5})]
-        )
-        (folder / "weights").write_text(name, encoding="utf-8")
-        return str(folder), write_digest(folder)
-
-    def serve(self, *pool: int) -> Bench:
-        path, digest = self.artefact()
-        self.store.rows = [ServedRow(PROJECT, "fake", "fake-p3-v1", "fake-p3-v1-r1", path, digest, 1)]
-        self.store.known |= {task_id: Place("pool", task_id / 100) for task_id in pool}
-        self.models.poll()
-        return self
-
-    def results(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        answer = self.client.post("/predict", json=body)
-        assert answer.status_code == 200, answer.text
-        results = answer.get_json()["results"]
-        assert len(results) == len(body["tasks"])  # L8
-        assert isinstance(results, list)
-        return results
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     found = Bench(tmp_path)
     yield found
-    found.app.extensions["hints"].close()
+    found.close()
 
 
 # -- predict -----------------------------------------------------------------------------------------------------------
@@ -264,19 +121,21 @@ def test_l8_a_model_that_miscounts_still_gives_n_answers(bench: Bench, spoil: An
     assert [each["reason"] for each in bench.results(request_of(task(1), task(2), task(3)))] == ["ok"] * 3
 
 
-def test_l7_what_the_deadline_overtakes_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.serve(*range(1, 21))
+def test_l7_what_the_deadline_overtakes_is_said_and_asked_for(tmp_path: Path) -> None:
     now = [0.0]
-    slow = answering.Answering(bench.models, bench.store, None, budget_s=50, chunk=5, clock=lambda: now[0])
+    bench = Bench(tmp_path, clock=lambda: now[0], predict_budget_s=50).serve(*range(1, 21))
 
     def outcome(item: TaskItem) -> Outcome:
         now[0] += 6
         return Outcome(regions=(span(),))
 
     bench.model.outcome = outcome
-    answers = slow.answer(answering.read_request(request_of(*[task(number) for number in range(1, 21)])))
-    assert [answer.reason for answer in answers] == ["ok"] * 10 + ["deadline"] * 10
-    assert [answer.score for answer in answers] == [number / 100 for number in range(1, 21)]
+    results = bench.results(request_of(*[task(number) for number in range(1, 21)]))
+    # Four at once, then one by one as they are slow: the last one begins at 48 s.
+    assert reasons(results) == ["ok"] * 9 + ["deadline"] * 11
+    assert [result["score"] for result in results] == [number / 100 for number in range(1, 21)]
+    assert bench.queue.wait_for(1) == [("predict", 3)]
+    bench.close()
 
 
 def test_images_are_fetched_and_a_bad_one_stands_alone(bench: Bench) -> None:
@@ -288,7 +147,9 @@ def test_images_are_fetched_and_a_bad_one_stands_alone(bench: Bench) -> None:
     body = request_of(*[task(n, **data) for n, data in enumerate(images, 1)], config=IMAGE_CONFIG)
     bench.model.outcome = lambda item: Outcome()
     assert [r["reason"] for r in bench.results(body)] == ["ok", "unreadable", "not_found", "not_found", "error"]
-    assert [item.media for item in bench.model.asked[0]] == [{"/data/upload/2/a.png": Path("/media/a.png")}]
+    assert [item.media for batch in bench.model.asked for item in batch] == [
+        {"/data/upload/2/a.png": Path("/media/a.png")}
+    ]
 
 
 def test_an_interactive_request_is_answered_like_any_other(bench: Bench) -> None:
@@ -315,7 +176,7 @@ def test_a_task_without_id_or_data_is_answered(bench: Bench, broken: dict[str, A
 def test_a_body_that_is_no_request_is_a_400_that_says_why(bench: Bench, body: Any) -> None:
     answer = bench.client.post("/predict", json=body)
     assert answer.status_code == 400
-    assert set(answer.get_json()) == {"error"}
+    assert set(answer.get_json()) == {"error", "error_id"}
 
 
 def test_a_score_is_a_number_between_0_and_1(bench: Bench) -> None:
@@ -324,55 +185,7 @@ def test_a_score_is_a_number_between_0_and_1(bench: Bench) -> None:
     assert [result["score"] for result in bench.results(request_of(task(1), task(2)))] == [1.0, 0.0]
 
 
-def test_too_many_requests_at_once_are_sent_away_and_health_still_answers(bench: Bench) -> None:
-    bench.serve(1)
-    inside, go_on = threading.Semaphore(0), threading.Event()
-
-    def outcome(item: TaskItem) -> Outcome:
-        inside.release()
-        go_on.wait(10)
-        return Outcome()
-
-    bench.model.outcome = outcome
-    bench.model.predict = lambda tasks, want=None: [outcome(item) for item in tasks]  # type: ignore[method-assign, misc]
-    statuses: list[int] = []
-
-    def ask() -> None:
-        statuses.append(bench.app.test_client().post("/predict", json=request_of(task(1))).status_code)
-
-    threads = [threading.Thread(target=ask) for _ in range(server.MAX_PREDICTING)]
-    for thread in threads:
-        thread.start()
-    assert inside.acquire(timeout=10)
-    while bench.app.test_client().post("/predict", json=request_of(task(1))).status_code != 503:
-        pass
-    assert bench.client.get("/health").status_code == 200
-    go_on.set()
-    for thread in threads:
-        thread.join(10)
-    assert statuses == [200] * server.MAX_PREDICTING
-    assert bench.client.post("/predict", json=request_of(task(1))).status_code == 200
-
-
 # -- errors and logs ---------------------------------------------------------------------------------------------------
-
-
-def test_an_unhandled_error_is_a_500_with_an_id_and_no_traceback(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.serve(5)
-
-    def explode(project_id: int | None) -> None:
-        raise KeyError("John Smith 5 works at Acme")
-
-    bench.models.row = explode  # type: ignore[method-assign]
-    with caplog.at_level(logging.INFO):
-        answer = bench.client.post("/setup", json={"project": "3.1"})
-    assert answer.status_code == 500
-    assert "Traceback" not in answer.text and "John" not in answer.text
-    lines = [JsonLines().format(record) for record in caplog.records]
-    assert any(answer.get_json()["id"] in line for line in lines)
-    assert not any("John" in line for line in lines)
 
 
 def test_logs_carry_no_task_text_and_no_token(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

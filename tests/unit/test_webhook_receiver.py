@@ -51,6 +51,9 @@ class Redis:
     def request_training(self, project_id: int) -> int:
         return self._call("train", project_id)
 
+    def request_predictions(self, project_id: int) -> int:
+        return self._call("predict", project_id)
+
     def wait_for(self, count: int) -> list[tuple[str, int]]:
         with self.called:
             assert self.called.wait_for(lambda: len(self.calls) >= count, timeout=10), self.calls
