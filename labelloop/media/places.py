@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Paths below which Label Studio serves files; its API answers the token, so nothing else of it is asked.
 _OWN_PATHS = re.compile(r"/(data/|storage-data/|(tasks|projects)/\d+/(resolve|presign)/)")
+_HOST = re.compile(r"[a-z0-9._:-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOCAL_FILES = "/data/local-files/"
 _BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+(/.*)?")
@@ -107,7 +108,7 @@ class MediaRules:
             except httpx.InvalidURL:
                 url = httpx.URL()
             name = "*" if url is None else host_of(url)
-            plain = url is None or (url.path == "/" and not url.userinfo and "*" not in name)
+            plain = url is None or (url.path == "/" and not url.userinfo and _HOST.fullmatch(name))
             port = re.search(r":(\d+)$", entry)
             found.append((name if plain else "", int(port[1]) if port else None, below))
         return tuple(found)
