@@ -19,7 +19,14 @@ Progress = Callable[[float, str], None]
 
 
 class Backend(Protocol):
-    """A loaded model version."""
+    """A loaded model version; the server calls its `predict` from one thread at a time.
+
+    A backend may also have
+    `batch_size: int`, how many tasks `predict` is given at most at once, and
+    `prepare(task: TaskItem) -> TaskItem`, which does what needs no model (decoding an image) ahead, in several other
+    threads while the model computes. It returns the task, or one of a class of its own below TaskItem. `predict` takes
+    prepared and unprepared tasks.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
