@@ -9,6 +9,13 @@ from typing import IO
 from labelloop.errors import MediaError
 
 
+class Unanswered(MediaError):
+    """A host did not answer, or not in time; asking it for something else may go the same way."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("not_found", message)
+
+
 class Sink:
     """Writes into `file` at most `max_bytes` bytes until `deadline` (of time.monotonic); MediaError beyond either."""
 
@@ -28,9 +35,9 @@ class Sink:
             raise MediaError("too_large", f"the file has {size} bytes; at most {self._max_bytes} are allowed")
 
     def check_time(self) -> None:
-        """MediaError once the time is over."""
+        """Unanswered once the time is over."""
         if time.monotonic() > self.deadline:
-            raise MediaError("not_found", f"the file did not arrive within {self._budget_s:g} s")
+            raise Unanswered(f"the file did not arrive within {self._budget_s:g} s")
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""

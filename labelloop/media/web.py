@@ -12,7 +12,7 @@ from labelloop.media.hosts import checked_addresses
 from labelloop.media.pinned import PinnedTransport
 from labelloop.media.places import MediaRules, host_of
 from labelloop.media.shelves import Stamp
-from labelloop.media.sink import Sink
+from labelloop.media.sink import Sink, Unanswered
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
@@ -28,6 +28,34 @@ class HostRefused(MediaError):
         self.host = host
 
 
+class Patience:
+    """Which hosts are not asked for a while, as they failed to answer several times in a row.
+
+    A request holds tasks of many hosts: waiting for one that hangs, address after address, would cost the others their turn.
+    """
+
+    TRIES = 3
+    PAUSE_S = 30.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures: dict[str, tuple[int, float]] = {}
+
+    def check(self, host: str) -> None:
+        """MediaError while the host is left alone."""
+        count, last = self._failures.get(host, (0, 0.0))
+        if count >= self.TRIES and self._clock() - last < self.PAUSE_S:
+            raise MediaError("not_found", f"the host {host!r} did not answer {count} times; it is asked again later")
+
+    def note(self, host: str, *, answered: bool) -> None:
+        """Take down how it went."""
+        count, _ = self._failures.pop(host, (0, 0.0))
+        if not answered:
+            self._failures[host] = (count + 1, self._clock())
+            while len(self._failures) > 1000:
+                self._failures.pop(next(iter(self._failures)), None)
+
+
 class WebReader:
     """Reads http(s) addresses as the rules allow; the headers of `auth` go to Label Studio only."""
 
@@ -36,6 +64,7 @@ class WebReader:
     ) -> None:
         self._rules = rules
         self._auth = auth
+        self._patience = Patience()
         # A proxy of the environment must not stand between this process and a Label Studio beside it; and one between
         # this process and other hosts would look their names up itself.
         self._own_client = httpx.Client(timeout=_TIMEOUT, trust_env=False, transport=transport)
@@ -48,6 +77,20 @@ class WebReader:
 
     def read(self, url: httpx.URL, sink: Sink, known: Stamp | None = None) -> Stamp | None:
         """Write what `url` has into `sink`: its stamp, or None when the server says that it is still `known`."""
+        if self._rules.is_label_studio(url):
+            return self._followed(url, sink, known)
+        host, answered = host_of(url), True
+        self._patience.check(host)
+        try:
+            return self._followed(url, sink, known)
+        except Unanswered:
+            answered = False
+            raise
+        finally:
+            self._patience.note(host, answered=answered)
+
+    def _followed(self, url: httpx.URL, sink: Sink, known: Stamp | None) -> Stamp | None:
+        """As `read`, along the redirects."""
         before: httpx.URL | None = None
         try:
             for _ in range(_MAX_REDIRECTS + 1):
@@ -57,9 +100,11 @@ class WebReader:
                 before, url = url, found
         except ServiceError as error:
             raise MediaError("not_found", str(error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except httpx.InvalidURL as error:
+            raise MediaError("not_found", "the address redirects to something that is no address") from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
             sink.check_time()
-            raise MediaError("not_found", f"the address did not answer: {type(error).__name__}") from error
+            raise Unanswered(f"the address did not answer: {type(error).__name__}") from error
         raise MediaError("not_found", f"more than {_MAX_REDIRECTS} redirects")
 
     def _one_hop(
