@@ -24,6 +24,7 @@ BACKENDS: dict[str, BackendEntry] = {
     "yolo": BackendEntry("backends.yolo", "yolo", ("torch", "ultralytics")),
     "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy",)),
     "sklearn_text": BackendEntry("backends.sklearn_text", "sklearn", ("sklearn", "skops")),
+    "rules": BackendEntry("backends.rules", "rules", ("regex",)),
 }
 
 

@@ -1,0 +1,53 @@
+"""Quality of rules on labelled tasks: macro F1 of choices, micro F1 of exact spans, a mean of both for several controls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+#: One task of one control, JSON-able: {label: how often} of what was right, wrongly said, and missed.
+Counts = Mapping[str, Mapping[str, int]]
+
+
+def counted(said: Iterable[Any], true: Iterable[Any]) -> dict[str, dict[str, int]]:
+    """The counts of one task, from its labels or its (start, end, label) spans; right means equal."""
+    ours, theirs = set(said), set(true)
+    return {
+        name: dict(sorted(Counter(one if isinstance(one, str) else one[-1] for one in which).items()))
+        for name, which in (("tp", ours & theirs), ("fp", ours - theirs), ("fn", theirs - ours))
+    }
+
+
+def f1(counts: Sequence[Counts], label: str | None = None) -> float:
+    """Micro F1 of these tasks, 0..1, of one label or of all; 0.0 when nothing was said and nothing is true."""
+    tp, fp, fn = (
+        sum(n for each in counts for name, n in each[key].items() if label in (None, name))
+        for key in ("tp", "fp", "fn")
+    )
+    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
+
+
+def class_f1(counts: Sequence[Counts]) -> dict[str, float]:
+    """F1 of each label that is true of any task."""
+    return {name: f1(counts, name) for name in sorted({name for each in counts for name in (*each["tp"], *each["fn"])})}
+
+
+def macro_f1(counts: Sequence[Counts]) -> float:
+    """The mean F1 of the labels that are true of any task; 0.0 without any."""
+    values = class_f1(counts).values()
+    return sum(values) / len(values) if values else 0.0
+
+
+def headline(per_item: Sequence[Mapping[str, Any]]) -> float:
+    """The mean over the controls: macro F1 of choices, micro F1 of spans; tasks without truth for one are left out.
+
+    Each item is {"task_id", "choices": {control: counts}, "spans": {control: counts}}.
+    """
+    found: dict[tuple[str, str], list[Counts]] = {}
+    for item in per_item:
+        for target in ("choices", "spans"):
+            for control, counts in item[target].items():
+                found.setdefault((target, control), []).append(counts)
+    values = [f1(counts) if target == "spans" else macro_f1(counts) for (target, _), counts in sorted(found.items())]
+    return sum(values) / len(values) if values else 0.0
