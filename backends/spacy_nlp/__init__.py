@@ -1,10 +1,13 @@
-"""Named entities in text with spaCy: predicts spans, and trains from a dataset folder with Labels truth."""
+"""Text with spaCy: predicts spans and classes, trains a recogniser from a dataset folder, imports pipelines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from backends.protocols import Backend, Trainer
+from labelloop.label_config import LabelConfig
+from labelloop.values import Artefact
 
 
 def load(version_dir: Path, *, device: str = "cpu") -> Backend:
@@ -19,3 +22,10 @@ def trainer() -> Trainer:
     from backends.spacy_nlp.training import SpacyTrainer
 
     return SpacyTrainer()
+
+
+def import_model(sources: Sequence[str], config: LabelConfig, out_dir: Path) -> Artefact:
+    """A version in `out_dir` from spaCy pipeline folders or installed packages, with their classes mapped to `config`."""
+    from backends.spacy_nlp.importing import import_pipelines
+
+    return import_pipelines(sources, config, out_dir)

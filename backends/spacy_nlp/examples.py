@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backends.spacy_nlp.converters.labels import Span, regions_to_spans
+from backends.spacy_nlp.converters.labels import Document, Span, region_spans
+from backends.spacy_nlp.documents import read_document
 from labelloop.datasets import Dataset
 from labelloop.label_config import Control
+from labelloop.values import Outcome, Region
 
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A task's text and the spans of its truth; `text` is None when the task has none."""
+    """One piece of a task's text and its true spans."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class LabelledTask:
+    """A task's pieces of text with their truth; `document` is None when the task has no text.
+
+    `unusable` counts the regions that do not lie in it.
+    """
 
     task_id: int
-    text: str | None
-    spans: tuple[Span, ...]
+    data: Mapping[str, Any]
+    document: Document | None
+    pieces: tuple[LabelledText, ...] = ()
     unusable: int = 0
 
+    @property
+    def text(self) -> str:
+        """All pieces, one to a line."""
+        return "\n".join(piece.text for piece in self.pieces)
 
-def read_texts(dataset: Dataset, control: Control, split: str) -> list[LabelledText]:
-    """The texts of a split with their true spans of the control's classes, ordered by task id."""
-    texts = []
-    for task_id, data, result in dataset.truth(split):
-        text = data.get(control.data_key)
-        if not isinstance(text, str) or not text.strip():
-            texts.append(LabelledText(task_id, None, ()))
-            continue
-        spans, unusable = regions_to_spans(text, result, control.name)
-        known = tuple(span for span in spans if span.label in control.classes)
-        texts.append(LabelledText(task_id, text, known, unusable))
-    return texts
+    def joined(self, spans: Sequence[Sequence[Span]]) -> list[Span]:
+        """Spans by piece, moved to where they lie in `text`."""
+        moved: list[Span] = []
+        begin = 0
+        for piece, found in zip(self.pieces, spans, strict=True):
+            moved += [Span(span.start + begin, span.end + begin, span.label, span.score) for span in found]
+            begin += len(piece.text) + 1
+        return moved
+
+    @property
+    def spans(self) -> list[Span]:
+        """The true spans in `text`."""
+        return self.joined([piece.spans for piece in self.pieces])
+
+
+def read_tasks(dataset: Dataset, control: Control, split: str) -> list[LabelledTask]:
+    """The tasks of a split with their true spans of the control's classes, ordered by task id."""
+    return [_labelled(control, task_id, data, result) for task_id, data, result in dataset.truth(split)]
+
+
+def _labelled(control: Control, task_id: int, data: dict[str, Any], result: Sequence[Region]) -> LabelledTask:
+    document = read_document(data, control.data_key, control.object_tag, control.object_attributes)
+    if isinstance(document, Outcome):
+        return LabelledTask(task_id, data, None)
+    spans, unusable = region_spans(document, result, control.name, control.region_type)
+    pieces = tuple(
+        LabelledText(text, tuple(span for span in found if span.label in control.classes))
+        for text, found in zip(document.texts, spans, strict=True)
+    )
+    return LabelledTask(task_id, data, document, pieces, unusable)
 
 
 def aligned_spans(doc: Any, spans: Sequence[Span]) -> tuple[list[Any], int]:

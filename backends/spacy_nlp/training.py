@@ -12,16 +12,18 @@ import numpy as np
 import orjson
 
 from backends.protocols import Progress
-from backends.spacy_nlp.artefact import read_model
-from backends.spacy_nlp.backend import SpacyBackend
-from backends.spacy_nlp.converters.labels import Span, regions_to_spans
-from backends.spacy_nlp.decoding import decode
-from backends.spacy_nlp.examples import LabelledText, aligned_spans, read_texts
+from backends.spacy_nlp.artefact import Answer, read_answers, read_model, write_model
+from backends.spacy_nlp.backend import TYPES, SpacyBackend
+from backends.spacy_nlp.calibration import LEAST_SPANS, Evidence, fit_temperature, gather_evidence
+from backends.spacy_nlp.converters.labels import Span, region_spans
+from backends.spacy_nlp.documents import SPAN_TAGS, TEXT_TAGS, reading_attributes
+from backends.spacy_nlp.examples import LabelledTask, LabelledText, aligned_spans, read_tasks
 from backends.spacy_nlp.metrics import dictionary_spans, entity_f1, match_spans, surface_forms
 from backends.thresholds import show_thresholds
 from backends.version_labels import ControlLabels, read_labels, write_labels
 from labelloop.datasets import read_dataset
 from labelloop.errors import DataError, NotReady
+from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Artefact, Budget, Metrics, TaskItem
 
 PASSES = 20
@@ -32,7 +34,7 @@ _BATCH = 8
 _FOLD_SHARE = 0.25
 _LEAST_FOR_FOLD = 12
 _TEXTS_SHOWN = 6_000  # over all passes, so that the time of a training is bounded
-_FOLD_PASSES = 0.5  # of the passes, for the model that gives the thresholds
+_FOLD_END = 0.43  # of the progress: the share of the work that the model for the thresholds is
 _CONFIG = {
     "model": {
         "@architectures": "spacy.TransitionBasedParser.v2",
@@ -68,35 +70,38 @@ class SpacyTrainer:
     ) -> Artefact:
         """Train on the whole training split, from scratch or from the weights of `start`; NotReady without any text.
 
-        First a model without a quarter of the texts, which gives the show thresholds, then the model that stays.
+        First a model without a quarter of the tasks, which gives temperature and show thresholds, then the one that stays.
         """
         progress(0.0, "reading the dataset")
         dataset = read_dataset(dataset_dir)
-        control = dataset.label_config.first("Labels")
-        read = read_texts(dataset, control, "train")
-        texts = [text for text in read if text.text is not None]
-        if not texts:
+        control = _control(dataset.label_config)
+        read = read_tasks(dataset, control, "train")
+        tasks = [task for task in read if task.document is not None]
+        if not tasks:
             raise NotReady("the training split has no labelled text; label some tasks first")
         if not control.classes:
             raise DataError(f"control {control.name!r} has no <Label>; add the classes to the label config")
-        source = _usable_start(start, control.classes)
-        held = _out_of_fold(texts, control.classes, budget, progress)
-        plan = _Plan(_passes(texts, budget), budget.seed, progress, 0.32, 0.97, "training")
+        texts = _pieces(tasks)
+        source = _usable_start(start, control)
+        held = _out_of_fold(tasks, control.classes, budget, progress)
+        calibrated = len(held.right) >= LEAST_SPANS
+        temperature = fit_temperature(held.confidences, held.right) if calibrated else 1.0
+        plan = _Plan(_passes(texts, budget), budget.seed, progress, _FOLD_END, 0.97, "training")
         nlp, curve, misaligned = _train(texts, control.classes, source, plan)
         progress(0.98, "writing the model")
         out_dir.mkdir(parents=True, exist_ok=True)
-        nlp.to_disk(out_dir / "model")
-        pairs = {name: [pair for pair in held if pair[0] == name] for name in control.classes}
-        thresholds = show_thresholds({k: [(s, ok) for _, s, ok in v] for k, v in pairs.items()}, control.classes)
-        write_labels(
-            out_dir,
-            [ControlLabels(control.name, control.to_name, control.data_key, "labels", control.classes, thresholds)],
-        )
+        write_model(out_dir, [nlp], [_answer(control)])
+        thresholds = show_thresholds(held.scored(temperature), control.classes)
+        labels = ControlLabels(
+            control.name, control.to_name, control.data_key, control.region_type, control.classes,
+            thresholds, calibrated, temperature,
+        )  # fmt: skip
+        write_labels(out_dir, [labels])
         params = {
             "passes": plan.passes, "texts": len(texts), "entities": sum(len(text.spans) for text in texts),
-            "texts_missing": len(read) - len(texts), "misaligned": misaligned,
-            "outside_text": sum(text.unusable for text in texts), "continued": source is not None,
-            "seed": budget.seed, "out_of_fold_suggestions": len(held),
+            "texts_missing": len(read) - len(tasks), "misaligned": misaligned,
+            "outside_text": sum(task.unusable for task in tasks), "continued": source is not None,
+            "seed": budget.seed, "out_of_fold_suggestions": len(held.right), "temperature": temperature,
         }  # fmt: skip
         (out_dir / "metrics.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
         progress(1.0, "trained")
@@ -105,25 +110,47 @@ class SpacyTrainer:
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
         """entity_f1 on the holdout; the baseline finds the names of the training split again."""
         dataset = read_dataset(dataset_dir)
-        (labels,) = read_labels(artefact_dir, "labels")
-        control = dataset.label_config.control(labels.control)
-        items = read_texts(dataset, control, "holdout")
-        backend = SpacyBackend(artefact_dir)
-        tasks = [TaskItem(item.task_id, {labels.data_key: item.text}) for item in items]
+        labels = read_labels(artefact_dir, *TYPES)
+        control = next((c for c in dataset.label_config.controls if c.name in {one.control for one in labels}), None)
+        if control is None or control.tag not in SPAN_TAGS:
+            raise DataError(
+                f"{artefact_dir} answers for {[one.control for one in labels]}, and the dataset has no such spans"
+            )
+        items = read_tasks(dataset, control, "holdout")
+        outcomes = SpacyBackend(artefact_dir).predict([TaskItem(item.task_id, item.data) for item in items])
         said = [
-            regions_to_spans(item.text or "", outcome.regions, labels.control)[0]
-            for item, outcome in zip(items, backend.predict(tasks), strict=True)
+            item.joined(region_spans(item.document, outcome.regions, control.name, control.region_type)[0])
+            if item.document is not None
+            else []
+            for item, outcome in zip(items, outcomes, strict=True)
         ]
-        known = surface_forms((t.text, t.spans) for t in read_texts(dataset, control, "train") if t.text is not None)
-        return _metrics(items, said, [dictionary_spans(item.text or "", known) for item in items], control.classes)
+        known = surface_forms((task.text, task.spans) for task in read_tasks(dataset, control, "train"))
+        return _metrics(items, said, [dictionary_spans(item.text, known) for item in items], control.classes)
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """Micro F1 of these items."""
         return entity_f1(per_item)
 
 
+def _control(config: LabelConfig) -> Control:
+    """The first control that labels spans of a text."""
+    for control in config.controls:
+        if control.tag in SPAN_TAGS and control.object_tag in TEXT_TAGS:
+            return control
+    return config.first(*SPAN_TAGS)
+
+
+def _answer(control: Control) -> Answer:
+    same = {name: name for name in control.classes}
+    return Answer(control.name, "ner", same, 1, control.object_tag, reading_attributes(control))
+
+
+def _pieces(tasks: Sequence[LabelledTask]) -> list[LabelledText]:
+    return [piece for task in tasks for piece in task.pieces if piece.text.strip()]
+
+
 def _metrics(
-    items: Sequence[LabelledText],
+    items: Sequence[LabelledTask],
     said: Sequence[Sequence[Span]],
     naive: Sequence[Sequence[Span]],
     classes: Sequence[str],
@@ -150,39 +177,36 @@ def _passes(texts: Sequence[LabelledText], budget: Budget) -> int:
     return max(4, min(PASSES, _TEXTS_SHOWN // len(texts)))
 
 
-def _usable_start(start: Path | None, classes: Sequence[str]) -> Path | None:
-    """`start` where its classes are all still in the config; otherwise None, as a class cannot be unlearned."""
+def _usable_start(start: Path | None, control: Control) -> Path | None:
+    """`start` where it is a recogniser for this control whose classes are all still there; otherwise None.
+
+    A class cannot be unlearned, and the labels of a pipeline from elsewhere are not those of the config.
+    """
     if start is None:
         return None
-    (labels,) = read_labels(start, "labels")
-    return start if set(labels.classes) <= set(classes) else None
+    labels, answers = read_labels(start, *TYPES), read_answers(start)
+    if [(answer.control, answer.component) for answer in answers] != [(control.name, "ner")]:
+        return None
+    own = all(label == name for label, name in answers[0].classes.items())
+    return start if own and set(labels[0].classes) <= set(control.classes) else None
 
 
-def _out_of_fold(
-    texts: Sequence[LabelledText], classes: Sequence[str], budget: Budget, progress: Progress
-) -> list[tuple[str, float, bool]]:
-    """(label, score, right) of each suggestion on texts that the suggesting model did not see.
+def _out_of_fold(tasks: Sequence[LabelledTask], classes: Sequence[str], budget: Budget, progress: Progress) -> Evidence:
+    """What a model suggests on tasks that it did not see; nothing when the tasks are few.
 
-    Empty when the texts are few. That model begins from scratch: an earlier version has seen these texts.
+    That model begins from scratch, as an earlier version has seen these tasks, and is trained as long as the one that
+    stays: a model grows surer with every pass, so a shorter training would give a temperature that is too low.
     """
-    if len(texts) < _LEAST_FOR_FOLD:
-        return []
-    order = list(range(len(texts)))
+    if len(tasks) < _LEAST_FOR_FOLD:
+        return Evidence((), (), np.zeros(0, dtype=np.bool_))
+    order = list(range(len(tasks)))
     random.Random(budget.seed).shuffle(order)
-    cut = round(len(texts) * _FOLD_SHARE)
-    held, rest = [texts[i] for i in order[:cut]], [texts[i] for i in sorted(order[cut:])]
-    passes = max(1, round(_passes(texts, budget) * _FOLD_PASSES))
-    nlp, _, _ = _train(rest, classes, None, _Plan(passes, budget.seed, progress, 0.02, 0.3, "thresholds"))
-    results = decode(nlp.get_pipe("ner"), [nlp.make_doc(item.text or "") for item in held])
-    return [
-        (
-            span.label,
-            span.score or 0.0,
-            any((t.start, t.end, t.label) == (span.start, span.end, span.label) for t in item.spans),
-        )
-        for item, result in zip(held, results, strict=True)
-        for span in result.spans
-    ]
+    cut = round(len(tasks) * _FOLD_SHARE)
+    held, rest = [tasks[i] for i in order[:cut]], [tasks[i] for i in sorted(order[cut:])]
+    seen = _pieces(rest)
+    passes = _passes(_pieces(tasks), budget)
+    nlp, _, _ = _train(seen, classes, None, _Plan(passes, budget.seed, progress, 0.02, _FOLD_END, "thresholds"))
+    return gather_evidence(nlp, [(piece.text, piece.spans) for piece in _pieces(held)])
 
 
 def _pipeline(classes: Sequence[str], start: Path | None) -> Any:

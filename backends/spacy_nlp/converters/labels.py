@@ -1,10 +1,11 @@
-"""Labels on a Text: spans in code points to Label Studio regions, and back."""
+"""Labels on a Text: spans in code points to Label Studio regions, and back; and what the other span tags share."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from labelloop.errors import DataError
 from labelloop.values import Region
@@ -22,23 +23,54 @@ class Span:
     score: float | None = None
 
 
-def spans_to_regions(text: str, spans: Iterable[Span], control: str, to_name: str) -> tuple[Region, ...]:
-    """Regions of `text`, in the order of the spans; DataError when a span does not lie in it."""
+class Document(Protocol):
+    """A task's text as a model reads it: one or more pieces, and where a span of a piece lies for Label Studio."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    def place(self, piece: int, start: int, end: int) -> dict[str, Any]:
+        """The keys of a region's `value` that say where texts[piece][start:end] is, and its text."""
+
+    def bounds(self, value: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+        """(piece, start, end) of each part of a region, in order; empty when it does not lie in the document."""
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """The value of a Text tag: one piece; regions carry its offsets in code points."""
+
+    text: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.text,)
+
+    def place(self, piece: int, start: int, end: int) -> dict[str, Any]:
+        return {"start": start, "end": end, "text": self.text[start:end]}
+
+    def bounds(self, value: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+        start, end = whole(value.get("start")), whole(value.get("end"))
+        if start is None or end is None or not 0 <= start < end <= len(self.text):
+            return []
+        return [(0, start, end)]
+
+
+def span_regions(
+    document: Document, piece: int, spans: Iterable[Span], control: str, to_name: str, kind: str = REGION_TYPE
+) -> tuple[Region, ...]:
+    """Regions of one piece, in the order of the spans; DataError when a span does not lie in it."""
+    length = len(document.texts[piece])
     regions = []
     for span in spans:
-        if not 0 <= span.start < span.end <= len(text):
-            raise DataError(f"span {span.start}:{span.end} does not lie in a text of {len(text)} characters")
+        if not 0 <= span.start < span.end <= length:
+            raise DataError(f"span {span.start}:{span.end} does not lie in a text of {length} characters")
         region: Region = {
-            "id": _region_id(span),
+            "id": _region_id(f"{control}:{piece}:{span.start}:{span.end}:{span.label}"),
             "from_name": control,
             "to_name": to_name,
-            "type": REGION_TYPE,
-            "value": {
-                "start": span.start,
-                "end": span.end,
-                "text": text[span.start : span.end],
-                REGION_TYPE: [span.label],
-            },
+            "type": kind,
+            "value": {**document.place(piece, span.start, span.end), kind: [span.label]},
         }
         if span.score is not None:
             region["score"] = min(max(float(span.score), 0.0), 1.0)
@@ -46,38 +78,44 @@ def spans_to_regions(text: str, spans: Iterable[Span], control: str, to_name: st
     return tuple(regions)
 
 
-def regions_to_spans(text: str, result: Iterable[Region], control: str) -> tuple[list[Span], int]:
-    """(spans of one control, how many regions could not be used because they do not lie in the text).
+def region_spans(
+    document: Document, result: Iterable[Region], control: str, kind: str = REGION_TYPE
+) -> tuple[list[list[Span]], int]:
+    """(spans of one control by piece, how many of its regions could not be used as they do not lie in the document).
 
-    White space at the ends of a span is cut off; a span with several labels gives one for each; doubles are dropped.
+    White space at the ends of a span is cut off; a span with several labels gives one for each; doubles are dropped; a
+    region over several pieces gives one span in each.
     """
-    spans: set[Span] = set()
+    found: list[set[Span]] = [set() for _ in document.texts]
     unusable = 0
     for region in result:
-        if region.get("type") != REGION_TYPE or region.get("from_name") != control:
+        if region.get("type") != kind or region.get("from_name") != control:
             continue
-        bounds = _bounds(text, region)
-        if bounds is None:
-            unusable += 1
-            continue
-        spans.update(Span(*bounds, str(label)) for label in region["value"].get(REGION_TYPE) or ())
-    return sorted(spans), unusable
+        value = region.get("value") or {}
+        parts = [(piece, _trimmed(document.texts[piece], *edges)) for piece, *edges in document.bounds(value)]
+        usable = [(piece, edges) for piece, edges in parts if edges is not None]
+        unusable += not usable
+        for piece, edges in usable:
+            found[piece].update(Span(*edges, str(label)) for label in value.get(kind) or ())
+    return [sorted(spans) for spans in found], unusable
 
 
-def _bounds(text: str, region: Region) -> tuple[int, int] | None:
-    value = region.get("value") or {}
+def whole(number: object) -> int | None:
+    """A whole number given as such or as text; None for anything else."""
+    if isinstance(number, bool) or not isinstance(number, int | float | str):
+        return None
     try:
-        start, end = int(value["start"]), int(value["end"])
-    except (KeyError, TypeError, ValueError):
+        return int(number)
+    except (ValueError, OverflowError):
         return None
-    if not 0 <= start < end <= len(text):
-        return None
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
     inner = text[start:end]
     start += len(inner) - len(inner.lstrip())
     end = start + len(inner.strip())
     return (start, end) if start < end else None
 
 
-def _region_id(span: Span) -> str:
-    key = f"{span.start}:{span.end}:{span.label}"
+def _region_id(key: str) -> str:
     return "s" + hashlib.blake2s(key.encode(), digest_size=5).hexdigest()

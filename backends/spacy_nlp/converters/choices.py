@@ -1,0 +1,35 @@
+"""Choices of a whole text: the probabilities of a text classifier to one Label Studio region."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from labelloop.values import Region
+
+REGION_TYPE = "choices"
+#: From this probability up a class is among several choices.
+CHOSEN = 0.5
+
+
+def choices_region(chances: Mapping[str, float], control: str, to_name: str, *, several: bool) -> Region | None:
+    """The region of the likeliest class, or with `several` of every class from CHOSEN up; None where there is none.
+
+    Its score is the probability of the class, of several the smallest.
+    """
+    if several:
+        chosen = {name: chance for name, chance in chances.items() if chance >= CHOSEN}
+    else:
+        best = max(chances, key=lambda name: chances[name], default=None)
+        chosen = {best: chances[best]} if best is not None else {}
+    if not chosen:
+        return None
+    key = ":".join((control, *chosen))
+    return {
+        "id": "c" + hashlib.blake2s(key.encode(), digest_size=5).hexdigest(),
+        "from_name": control,
+        "to_name": to_name,
+        "type": REGION_TYPE,
+        "value": {REGION_TYPE: list(chosen)},
+        "score": min(max(min(chosen.values()), 0.0), 1.0),
+    }
