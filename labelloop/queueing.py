@@ -6,9 +6,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from labelloop.errors import ServiceDown
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -52,6 +56,12 @@ def top_up_request(project_id: int, model_version: str, lo: int, hi: int) -> Job
     return JobRequest("predict", "sync.jobs.predict", (project_id, model_version, lo, hi), name)
 
 
+def prelabel_request(project_id: int, model_version: str, lo: int, hi: int) -> JobRequest:
+    """Bring all tasks with ids lo to hi, finished ones too, up to the served model version."""
+    name = f"prelabel-{model_version}-{lo}-{hi}"
+    return JobRequest("predict", "sync.jobs.predict", (project_id, model_version, lo, hi, True), name)
+
+
 def retire_request(project_id: int) -> JobRequest:
     """Delete predictions that were replaced long enough ago."""
     return JobRequest("predict", "sync.jobs.retire", (project_id,), f"retire-p{project_id}")
@@ -70,6 +80,11 @@ def quality_request(project_id: int) -> JobRequest:
 def manual_training_request(project_id: int) -> JobRequest:
     """Freeze a dataset and train now, however few labels are new."""
     return JobRequest("sync", "sync.jobs.train_now", (project_id,), f"trainnow-p{project_id}")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class Queue:
@@ -133,10 +148,70 @@ class Queue:
             self.redis.hset(key, mapping={"share": share, "message": message})
             self.redis.expire(key, 3600)
 
+    def progress(self, jobs: Iterable[str]) -> dict[str, tuple[float, str]]:
+        """(share, message) of those jobs that have reported within the hour."""
+        found = {}
+        with self._reachable():
+            for job in jobs:
+                told = self.redis.hgetall(f"{self.prefix}:progress:{job}")
+                if told:
+                    message = told[b"message"]
+                    found[job] = float(told[b"share"]), message.decode() if isinstance(message, bytes) else message
+        return found
+
     # -- jobs -----------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Redis that does not answer becomes a ServiceDown that says what to do."""
+        from redis.exceptions import ConnectionError, TimeoutError
+
+        try:
+            yield
+        except (ConnectionError, TimeoutError) as error:
+            raise ServiceDown(
+                f"Redis at {_without_password(self.redis_url)} does not answer; start it (`labelloop up` does), or set "
+                "LABELLOOP_REDIS_URL"
+            ) from error
+
+    def states(self, jobs: Sequence[str]) -> dict[str, str]:
+        """The status of those jobs that Redis knows: queued, started, failed ... (RQ's words)."""
+        from rq.job import Job
+        from rq.serializers import JSONSerializer
+
+        with self._reachable():
+            found = Job.fetch_many(list(jobs), connection=self.redis, serializer=JSONSerializer) if jobs else []
+            return {job.id: str(job.get_status(refresh=False).value) for job in found if job is not None}
+
+    def failure(self, job: str) -> str | None:
+        """The last line of what a failed job raised, while Redis still knows it."""
+        from rq.exceptions import NoSuchJobError
+        from rq.job import Job
+        from rq.serializers import JSONSerializer
+
+        with self._reachable():
+            try:
+                result = Job.fetch(job, connection=self.redis, serializer=JSONSerializer).latest_result()
+            except NoSuchJobError:
+                return None
+        lines = str(result.exc_string or "").strip().splitlines() if result is not None else []
+        return lines[-1] if lines else None
+
+    def workers(self, queue: QueueName) -> int:
+        """How many workers take jobs of a queue; one that was killed counts for some minutes more."""
+        from rq import Queue as RqQueue
+        from rq import Worker
+        from rq.serializers import JSONSerializer
+
+        with self._reachable():
+            return int(Worker.count(queue=RqQueue(queue, connection=self.redis, serializer=JSONSerializer)))
+
     def enqueue(self, request: JobRequest) -> bool:
-        """Enqueue unless a job of that id waits or runs; whether it was enqueued."""
+        """Enqueue unless a job of that id waits or runs; whether it was enqueued. ServiceDown when Redis is away."""
+        with self._reachable():
+            return self._enqueue(request)
+
+    def _enqueue(self, request: JobRequest) -> bool:
         from rq import Queue as RqQueue
         from rq.exceptions import DuplicateJobError, NoSuchJobError
         from rq.job import Job, JobStatus

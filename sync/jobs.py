@@ -6,7 +6,7 @@ import logging
 from functools import cache
 
 from labelloop.errors import NotReady, ServiceDown, UsageError
-from labelloop.queueing import promote_request
+from labelloop.queueing import prelabel_request, promote_request, top_up_request
 from labelloop.store import ProjectRow
 from sync.runtime import Runtime, open_runtime
 
@@ -68,11 +68,16 @@ def promote(promotion: str) -> None:
         log.warning("promotion waits", extra={"promotion": promotion, "reason": str(error)})
 
 
-def predict(project: int, version: str, lo: int, hi: int) -> None:
-    """Bring the open tasks with ids lo to hi up to the served version."""
+def predict(project: int, version: str, lo: int, hi: int, every: bool = False) -> None:
+    """Bring the open tasks with ids lo to hi up to the served version; with `every` the finished ones too."""
     from sync.topping_up import top_up
 
-    top_up(runtime(), _project(project), version, lo, hi)
+    request = (prelabel_request if every else top_up_request)(project, version, lo, hi)
+
+    def progress(share: float, message: str) -> None:
+        runtime().queue.report(request.job_id, share, message)
+
+    top_up(runtime(), _project(project), version, lo, hi, every=every, progress=progress)
 
 
 def rank(project: int, version: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from backends import backend_module
 from backends.predicting import predict_each
@@ -28,6 +28,8 @@ from labelloop.values import Outcome, TaskItem
 log = logging.getLogger(__name__)
 
 BATCH = 32
+#: Reasons for no result that another try may not meet again.
+MAY_PASS = frozenset({"not_found", "deadline", "error"})
 #: Media fetched at once; the next batch's are fetched while the model is busy with this one.
 FETCHERS = 4
 
@@ -50,13 +52,30 @@ def open_tasks(tasks: Iterable[TaskRow], labels: Iterable[LabelRow]) -> list[Tas
     return [task for task in tasks if len(people.get(task.task_id, ())) < task.overlap]
 
 
-def without_outcome(store: Store, project_id: int, model_version: str, tasks: Sequence[TaskRow]) -> list[TaskRow]:
-    """The tasks that a model version has not looked at yet."""
+def outcome_ids(store: Store, project_id: int, model_version: str) -> set[int]:
+    """The tasks that a model version has looked at."""
     c = outcomes.c
     query = select(c.task_id).where(store.scope(outcomes, project_id), c.model_version == model_version)
     with store.read() as connection:
-        done = set(connection.execute(query).scalars())
+        return set(connection.execute(query).scalars())
+
+
+def without_outcome(store: Store, project_id: int, model_version: str, tasks: Sequence[TaskRow]) -> list[TaskRow]:
+    """The tasks that a model version has not looked at yet."""
+    done = outcome_ids(store, project_id, model_version)
     return [task for task in tasks if task.task_id not in done]
+
+
+def forget_failed(store: Store, project_id: int, model_version: str) -> int:
+    """Drop a version's outcomes whose reason may have passed, so that their tasks are predicted again; how many."""
+    c = outcomes.c
+    with store.begin() as connection:
+        gone = connection.execute(
+            delete(outcomes).where(
+                store.scope(outcomes, project_id), c.model_version == model_version, c.status.in_(sorted(MAY_PASS))
+            )
+        )
+    return gone.rowcount
 
 
 def load_version(project: ProjectRow, path: str, digest: str, cache: Path, device: str) -> Backend:

@@ -42,6 +42,7 @@ from sync.prediction import (
     shown_result,
     without_outcome,
 )
+from sync.pushing import push_row
 from sync.ranking.order import Candidate, rank_tasks
 from sync.registration import register_training
 from sync.runtime import Runtime
@@ -295,12 +296,18 @@ def uses_media(project: ProjectRow) -> bool:
     return parse_label_config(project.label_config).has_media
 
 
-def outcomes_of(store: Store, project_id: int, model_version: str) -> dict[int, dict[str, Any]]:
-    """Every stored outcome of a version, by task."""
+def outcomes_of(
+    store: Store, project_id: int, model_version: str, lo: int | None = None, hi: int | None = None
+) -> dict[int, dict[str, Any]]:
+    """Every stored outcome of a version, by task; `lo` and `hi` bound the task ids."""
     c = outcomes.c
     query = select(c.task_id, c.status, c.confidence, c.uncertainty, c.result, c.fired_rules).where(
         store.scope(outcomes, project_id), c.model_version == model_version
     )
+    if lo is not None:
+        query = query.where(c.task_id >= lo)
+    if hi is not None:
+        query = query.where(c.task_id <= hi)
     with store.read() as connection:
         return {row["task_id"]: dict(row) for row in connection.execute(query).mappings()}
 
@@ -331,16 +338,6 @@ def prediction_row(
         "status": status,
         "result": shown_result(outcome, role, thresholds) if outcome else [],
         "fired_rules": outcome["fired_rules"] if outcome else None,
-    }
-
-
-def push_row(row: dict[str, Any], serving_id: str) -> dict[str, Any]:
-    """A stored prediction as Label Studio's bulk import takes it; `score` is the order key and nothing else."""
-    return {
-        "task": row["task_id"],
-        "result": row["result"],
-        "score": row["order_key"],
-        "model_version": serving_id,
     }
 
 

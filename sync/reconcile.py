@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from labelloop.datasets import Dataset
-from labelloop.errors import NotReady
 from labelloop.queueing import (
     promote_request,
     quality_request,
@@ -18,7 +17,7 @@ from labelloop.queueing import (
 )
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import held, holding
-from labelloop.store.promotions import count_predictions, predictions_of, unserved
+from labelloop.store.promotions import unserved
 from labelloop.store.trainings import (
     MAX_ATTEMPTS,
     finish_training,
@@ -31,9 +30,9 @@ from labelloop.store.trainings import (
 )
 from labelloop.store.types import utc_now
 from sync.freezing import entries_of, freeze, open_dataset
+from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
-from sync.prediction import open_tasks
-from sync.promotion import plan_cold_start, plan_ranking, retirements
+from sync.promotion import plan_cold_start, retirements
 from sync.quality import labels_at_last_check
 from sync.roles import RolePolicy
 from sync.runtime import Runtime
@@ -75,10 +74,8 @@ def reconcile_project(runtime: Runtime, project_id: int, *, sweep: bool | None =
     start_cold(runtime, project)
     recover_training(runtime, project)
     decision, training_id = trigger_training(runtime, project)
-    if swept_now:
-        renew_order_if_torn(runtime, project)
     resume_promotions(runtime, project)
-    top_up_if_needed(runtime, project)
+    top_up_if_needed(runtime, project, compare=swept_now)
     retire_if_due(runtime, project)
     register_missed(runtime, project)
     check_quality_if_due(runtime, project)
@@ -196,50 +193,19 @@ def resume_promotions(runtime: Runtime, project: ProjectRow) -> None:
             runtime.queue.enqueue(promote_request(promotion_id))
 
 
-def top_up_if_needed(runtime: Runtime, project: ProjectRow) -> None:
-    """Enqueue predictions for tasks that came, or became open again, after the served ranking was made."""
+def top_up_if_needed(runtime: Runtime, project: ProjectRow, *, compare: bool) -> None:
+    """Enqueue predictions for tasks that came, or became open again, after the served ranking was made.
+
+    With `compare` also for those whose prediction Label Studio has lost, or holds twice: a worker killed between noting
+    and pushing leaves that, a person who deletes predictions, and a live /predict that was stored meanwhile.
+    """
     store, project_id = runtime.store, project.project_id
     served = store.served(project_id)
     if served is None or unserved(store, project_id):
         return
-    if missing_under(runtime, project, served.serving_id):
-        runtime.queue.enqueue(top_up_request(project_id, served.model_version, *id_range(runtime, project)))
-
-
-def renew_order_if_torn(runtime: Runtime, project: ProjectRow) -> None:
-    """Plan a new ranking of the served version when Label Studio has lost predictions of it.
-
-    A worker killed between noting a top-up and pushing it leaves tasks that we believe to be ranked and nobody is shown;
-    so does a person who deletes predictions.
-    """
-    store, project_id = runtime.store, project.project_id
-    served = store.served(project_id)
-    if served is None or unserved(store, project_id) or held(store, project_id, "promote"):
-        return
-    present = {task.task_id for task in store.tasks(project_id)}
-    ours = sum(1 for row in predictions_of(store, project_id, served.serving_id) if row["task_id"] in present)
-    theirs = runtime.client.count_predictions(project_id, served.serving_id)
-    if theirs < ours:
-        planned = plan_ranking(runtime, project, served.model_version)
-        log.warning("order renewed", extra={"served": served.serving_id, "lost": ours - theirs, "planned": planned})
-
-
-def missing_under(runtime: Runtime, project: ProjectRow, serving_id: str) -> list[int]:
-    """Open tasks without a ranked prediction of one serving id."""
-    store, project_id = runtime.store, project.project_id
-    waiting = open_tasks(store.tasks(project_id), store.labels(project_id))
-    if count_predictions(store, project_id, serving_id) >= len(store.tasks(project_id)):
-        return []
-    have = {row["task_id"] for row in predictions_of(store, project_id, serving_id)}
-    return [task.task_id for task in waiting if task.task_id not in have]
-
-
-def id_range(runtime: Runtime, project: ProjectRow) -> tuple[int, int]:
-    """The lowest and highest id of the project's tasks; NotReady when it has none."""
-    ids = [task.task_id for task in runtime.store.tasks(project.project_id)]
-    if not ids:
-        raise NotReady(f"project {project.title!r} has no tasks")
-    return min(ids), max(ids)
+    wanted = lacking(runtime, project, served, every=False, compare=compare)
+    for lo, hi in blocks_with(store, project_id, wanted):
+        runtime.queue.enqueue(top_up_request(project_id, served.model_version, lo, hi))
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------

@@ -1,84 +1,197 @@
-"""Predictions under the served id for tasks that came, or became open again, after its ranking was made."""
+"""Predictions under the served id for a block of tasks that lack them: predicted, placed in the order, in Label Studio once."""
 
 from __future__ import annotations
 
 import random
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, select, update
 
 from backends.version_labels import Thresholds, thresholds_of
 from labelloop.artefacts import fetch_artefact
-from labelloop.store import ProjectRow, Served
+from labelloop.errors import NotReady
+from labelloop.store import ProjectRow, Served, Store, TaskRow
 from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import predictions_of, unserved
 from labelloop.store.tables import predictions
-from sync.prediction import load_version, open_tasks, predict_tasks, without_outcome
-from sync.promotion import LEASE_TTL_S, outcomes_of, plan_ranking, prediction_row, push_row, uses_media
+from sync.prediction import MAY_PASS, load_version, open_tasks, predict_tasks, without_outcome
+from sync.promotion import LEASE_TTL_S, outcomes_of, prediction_row, uses_media
+from sync.pushing import settle
 from sync.runtime import Runtime
 
+#: Another worker pushes a block in seconds; a promotion holds the lease for minutes, and then ours is not wanted.
+LEASE_WAIT_S = 900.0
 
-def top_up(runtime: Runtime, project: ProjectRow, model_version: str, lo: int, hi: int) -> int:
-    """Predict, place and push the open tasks with ids lo to hi that the served ranking lacks; how many.
 
-    Works under the promote lease, so the served id cannot change meanwhile. Nothing is done for a version that is served
-    no longer.
+class _NoLongerServed(Exception):
+    """The version is served no longer, or a promotion is on its way that brings a ranking of its own."""
+
+
+def top_up(
+    runtime: Runtime,
+    project: ProjectRow,
+    model_version: str,
+    lo: int,
+    hi: int,
+    *,
+    every: bool = False,
+    progress: Callable[[float, str], None] = lambda _share, _message: None,
+) -> int:
+    """Give the tasks with ids lo to hi their prediction of the served id; how many Label Studio lacked or held wrongly.
+
+    Open tasks, and those that Label Studio holds a prediction of anyway; with `every` the finished ones too. May be
+    stopped at any point and run again, also by several workers at once: an outcome and a place are written once, and
+    Label Studio is compared before it is written to. Nothing is done for a version that is served no longer.
     """
-    with holding(runtime.store, project.project_id, "promote", LEASE_TTL_S) as lease:
-        served = runtime.store.served(project.project_id)
-        if lease is None or served is None or served.model_version != model_version:
-            return 0
-        if unserved(runtime.store, project.project_id):
-            return 0
-        return _top_up(runtime, project, served, lease, lo, hi)
-
-
-def _top_up(runtime: Runtime, project: ProjectRow, served: Served, lease: HeldLease, lo: int, hi: int) -> int:
-    store, project_id = runtime.store, project.project_id
-    ranked = predictions_of(store, project_id, served.serving_id)
-    have = {row["task_id"] for row in ranked}
-    waiting = [
-        task
-        for task in open_tasks(store.tasks(project_id, lo, hi), store.labels(project_id))
-        if task.task_id not in have
-    ]
-    if not waiting:
-        return 0
-    thresholds: Thresholds = {}
-    if served.digest:
-        cache = runtime.services.data.absolute() / "versions"
-        thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))
-        missing = without_outcome(store, project_id, served.model_version, waiting)
-        if missing:
-            backend = load_version(project, served.path, served.digest, cache, runtime.services.device)
-            fetch = runtime.media.fetch if uses_media(project) else None
-            predict_tasks(
-                store, project, served.model_version, backend, missing, fetch, lease, lambda _share, _message: None
-            )
-    found = outcomes_of(store, project_id, served.model_version) if served.digest else {}
-    uncertainties = [row["uncertainty"] or 0.0 for row in ranked if row["order_reason"] == "strategy"]
-    rows = [
-        prediction_row(
-            project, served.model_version, served.serving_id, task.task_id,
-            _place(task.role, (found.get(task.task_id) or {}).get("uncertainty"), uncertainties),
-            task.role if task.role != "pool" else "strategy" if task.task_id in found else "cold",
-            found.get(task.task_id), task.role, thresholds,
-        )
-        for task in waiting
-    ]  # fmt: skip
-    present = {entry.task_id for entry in runtime.client.sweep(project_id)}
-    rows = [row for row in rows if row["task_id"] in present]
-    with lease.writing() as connection:
-        store.insert_missing(connection, predictions, rows)
     try:
-        runtime.client.push_predictions(project_id, [push_row(row, served.serving_id) for row in rows])
-    except Exception:
-        # Nobody can tell which rows arrived, and pushing them again would double those: a new ranking of the same
-        # version is pushed under an id of its own, which is emptied first.
-        plan_ranking(runtime, project, served.model_version)
-        raise
-    return len(rows)
+        return _TopUp(runtime, project, model_version, (lo, hi)).run(every, progress)
+    except _NoLongerServed:
+        return 0
 
 
-def _place(role: str, uncertainty: float | None, ranked: list[float]) -> float:
+class _TopUp:
+    """One block of task ids under one served version; also what its outcomes are written under."""
+
+    def __init__(self, runtime: Runtime, project: ProjectRow, model_version: str, span: tuple[int, int]) -> None:
+        self.runtime, self.project, self.model_version, self.span = runtime, project, model_version, span
+        self.store: Store = runtime.store
+
+    def served(self) -> Served:
+        """What is served, if that is still this version."""
+        served = self.store.served(self.project.project_id)
+        if served is None or served.model_version != self.model_version:
+            raise _NoLongerServed
+        if unserved(self.store, self.project.project_id):
+            raise _NoLongerServed
+        return served
+
+    def check(self) -> None:
+        """End the work when it is not wanted any more."""
+        self.served()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Outcomes belong to their version and are inserted once: they need no lease."""
+        return self.store.begin()
+
+    def run(self, every: bool, progress: Callable[[float, str], None]) -> int:
+        served = self.served()
+        tasks = self._tasks(served, every)
+        thresholds = self._predict(served, tasks, progress)
+        with self._lease() as (lease, now):
+            self._place(now, tasks, thresholds, lease)
+            progress(1.0, "writing to Label Studio")
+            return self._settle(now, lease)
+
+    def _tasks(self, served: Served, every: bool) -> list[TaskRow]:
+        project_id = self.project.project_id
+        tasks = self.store.tasks(project_id, *self.span)
+        if every:
+            return tasks
+        wanted = {task.task_id for task in open_tasks(tasks, self.store.labels(project_id))}
+        held = self.runtime.client.predictions_held(project_id, served.serving_id, *self.span)
+        wanted |= {task_id for task_id, rows in held.items() if rows}
+        return [task for task in tasks if task.task_id in wanted]
+
+    def _predict(self, served: Served, tasks: Sequence[TaskRow], progress: Callable[[float, str], None]) -> Thresholds:
+        """Outcomes of the served version for those tasks that have none yet; what of them is shown."""
+        if not served.digest:
+            return {}
+        cache = self.runtime.services.data.absolute() / "versions"
+        thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))
+        missing = without_outcome(self.store, self.project.project_id, served.model_version, tasks)
+        if missing:
+            backend = load_version(self.project, served.path, served.digest, cache, self.runtime.services.device)
+            fetch = self.runtime.media.fetch if uses_media(self.project) else None
+            predict_tasks(
+                self.store, self.project, served.model_version, backend, missing, fetch, self,
+                lambda share, message: progress(0.9 * share, message),
+            )  # fmt: skip
+        return thresholds
+
+    @contextmanager
+    def _lease(self) -> Iterator[tuple[HeldLease, Served]]:
+        """The promote lease, under which the served id cannot change; NotReady when it does not come free."""
+        end = time.monotonic() + LEASE_WAIT_S
+        while time.monotonic() < end:
+            self.check()
+            with holding(self.store, self.project.project_id, "promote", LEASE_TTL_S) as lease:
+                if lease is not None:
+                    yield lease, self.served()
+                    return
+            time.sleep(0.2)
+        raise NotReady(
+            f"another worker has written predictions of project {self.project.title!r} for {LEASE_WAIT_S:.0f} s; "
+            "what is predicted is kept, and the next try goes on from there"
+        )
+
+    def _place(self, served: Served, tasks: Sequence[TaskRow], thresholds: Thresholds, lease: HeldLease) -> None:
+        """Rows with an order key for tasks that have none, and for those whose failure has passed since."""
+        project_id, store = self.project.project_id, self.store
+        ranked = {row["task_id"]: row for row in predictions_of(store, project_id, served.serving_id, *self.span)}
+        found = outcomes_of(store, project_id, served.model_version, *self.span) if served.digest else {}
+
+        def passed(task: TaskRow) -> bool:
+            row, outcome = ranked[task.task_id], found.get(task.task_id)
+            return (
+                row["status"] in {*MAY_PASS, "no_model"} and outcome is not None and outcome["status"] != row["status"]
+            )
+
+        wanted = [task for task in tasks if task.task_id not in ranked or passed(task)]
+        if not wanted:
+            return
+        uncertainties = _uncertainties(store, project_id, served.serving_id)
+        rows = [
+            prediction_row(
+                self.project, served.model_version, served.serving_id, task.task_id,
+                _place_among(uncertainties, task.role, (found.get(task.task_id) or {}).get("uncertainty")),
+                task.role if task.role != "pool" else "strategy" if task.task_id in found else "cold",
+                found.get(task.task_id), task.role, thresholds,
+            )
+            for task in wanted
+        ]  # fmt: skip
+        with lease.writing() as connection:
+            store.insert_missing(connection, predictions, [row for row in rows if row["task_id"] not in ranked])
+            for row in rows:
+                if row["task_id"] in ranked:
+                    self._change(connection, served, row["task_id"], row)
+
+    def _change(self, connection: Connection, served: Served, task_id: int, values: dict[str, Any]) -> None:
+        c = predictions.c
+        where = self.store.scope(predictions, self.project.project_id)
+        connection.execute(
+            update(predictions)
+            .where(where, c.serving_id == served.serving_id, c.task_id == task_id)
+            .values(**{name: value for name, value in values.items() if name not in ("project_id", "created_at")})
+        )
+
+    def _settle(self, served: Served, lease: HeldLease) -> int:
+        project_id = self.project.project_id
+
+        def refuse(task_ids: Sequence[int]) -> None:
+            with lease.writing() as connection:
+                for task_id in task_ids:
+                    self._change(connection, served, task_id, {"status": "class_not_in_config", "result": []})
+
+        rows = predictions_of(self.store, project_id, served.serving_id, *self.span)
+        return settle(self.runtime.client, project_id, served.serving_id, rows, self.span, lease.check, refuse)
+
+
+def _uncertainties(store: Store, project_id: int, serving_id: str) -> list[float]:
+    """Uncertainties of the tasks that the strategy has placed, lowest first."""
+    c = predictions.c
+    query = select(c.uncertainty).where(
+        store.scope(predictions, project_id), c.serving_id == serving_id, c.order_reason == "strategy"
+    )
+    with store.read() as connection:
+        return sorted(value or 0.0 for value in connection.execute(query).scalars())
+
+
+def _place_among(ranked: Sequence[float], role: str, uncertainty: float | None) -> float:
     """An order key among those ranked before: by uncertainty for a pool task, at random for the others."""
     if role != "pool" or uncertainty is None or not ranked:
         return random.random()
-    return sum(1 for other in ranked if other > uncertainty) / len(ranked)
+    return (len(ranked) - bisect_right(ranked, uncertainty)) / len(ranked)

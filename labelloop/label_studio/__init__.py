@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from labelloop.label_studio.predictions import Predictions
 from labelloop.label_studio.projects import Projects
-from labelloop.label_studio.rows import AnnotationRow, Person, ProjectCounts, SweptTask, TaskMark, TaskRow
+from labelloop.label_studio.rows import (
+    AnnotationRow,
+    HeldPrediction,
+    Person,
+    ProjectCounts,
+    SweptTask,
+    TaskMark,
+    TaskRow,
+)
 from labelloop.label_studio.tasks import Tasks
 from labelloop.label_studio.wiring import SECRET_HEADER, Wiring
 
 __all__ = [
     "SECRET_HEADER",
     "AnnotationRow",
+    "HeldPrediction",
     "LabelStudio",
     "Person",
     "ProjectCounts",

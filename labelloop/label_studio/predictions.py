@@ -65,3 +65,11 @@ class Predictions(Connection):
     def set_model_version(self, project_id: int, serving_id: str) -> None:
         """Serve in the order of this model version and show its suggestions; it must have predictions already."""
         self.request("PATCH", f"/api/projects/{project_id}/", json={"model_version": serving_id})
+
+    def update_prediction(self, prediction_id: int, result: list[dict[str, Any]], score: float) -> None:
+        """Change what one prediction says (70 ms); its id stays, so whoever holds a task shown with it can submit."""
+        self.request("PATCH", f"/api/predictions/{prediction_id}/", json={"result": result, "score": score})
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Delete one prediction; a label that begins from it afterwards is refused."""
+        self.request("DELETE", f"/api/predictions/{prediction_id}/")

@@ -59,6 +59,16 @@ class SweptTask:
 
 
 @dataclass(frozen=True)
+class HeldPrediction:
+    """One prediction that Label Studio holds."""
+
+    prediction_id: int
+    task_id: int
+    score: float | None
+    result: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class TaskMark:
     """What ingest asks of a task that is there already."""
 

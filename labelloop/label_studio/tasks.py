@@ -10,7 +10,16 @@ import orjson
 
 from labelloop.errors import ServiceError
 from labelloop.label_studio.connection import Connection
-from labelloop.label_studio.rows import SweptTask, TaskMark, TaskRow, moment, swept_task, task_row, wire_moment
+from labelloop.label_studio.rows import (
+    HeldPrediction,
+    SweptTask,
+    TaskMark,
+    TaskRow,
+    moment,
+    swept_task,
+    task_row,
+    wire_moment,
+)
 
 IMPORT_CHUNK = 1000
 _TASK_FIELDS = "id,data,meta,overlap,is_labeled,created_at,updated_at"
@@ -21,7 +30,10 @@ _ANNOTATION_FIELDS = (
 )
 _SWEEP_FIELDS = "id,updated_at,overlap,total_annotations,cancelled_annotations,annotations_ids"
 
-Filter = dict[str, str]
+#: Label Studio cuts the text of a computed column here.
+_CUT = 500
+
+Filter = dict[str, Any]
 
 
 def _by_time(operator: str, at: datetime) -> Filter:
@@ -141,6 +153,38 @@ class Tasks(Connection):
         """Every task's `meta` and overlap, in order of id (0.5 s per 1,000)."""
         pages = self._by_id(project_id, page_size, [], include="id,meta,overlap", full=False)
         return [TaskMark(int(raw["id"]), raw.get("meta") or {}, int(raw["overlap"])) for page in pages for raw in page]
+
+    def predictions_held(
+        self, project_id: int, serving_id: str, lo: int, hi: int
+    ) -> dict[int, tuple[HeldPrediction, ...]]:
+        """The predictions of one model version by task, oldest first, for every task there is with an id from lo to hi.
+
+        A task without one is there with none (3 ms per task: Label Studio sends all its predictions).
+        """
+        between = {"filter": "filter:tasks:id", "operator": "in", "type": "Number", "value": {"min": lo, "max": hi}}
+        found: dict[int, tuple[HeldPrediction, ...]] = {}
+        for page in self._by_id(project_id, 500, [between], include="id,predictions"):
+            for task in page:
+                rows = [
+                    HeldPrediction(int(p["id"]), int(task["id"]), p["score"], list(p["result"] or []))
+                    for p in task.get("predictions") or []
+                    if p["model_version"] == serving_id
+                ]
+                found[int(task["id"])] = tuple(sorted(rows, key=lambda row: row.prediction_id))
+        return found
+
+    def tasks_holding(self, project_id: int, serving_id: str) -> set[int]:
+        """Ids of the tasks with a prediction of one model version (1.2 s per 1,000 tasks)."""
+        found: set[int] = set()
+        for page in self._by_id(project_id, 1000, [], include="id,predictions_model_versions"):
+            for task in page:
+                task_id, listed = int(task["id"]), str(task.get("predictions_model_versions") or "")
+                if len(listed) >= _CUT:
+                    if self.predictions_held(project_id, serving_id, task_id, task_id).get(task_id):
+                        found.add(task_id)
+                elif serving_id in (name.strip() for name in listed.split(",")):
+                    found.add(task_id)
+        return found
 
     def _by_id(
         self,

@@ -50,8 +50,8 @@ class Wiring(Connection):
             self.request("PATCH", f"/api/webhooks/{kept['id']}/", json=wanted)
         return int(kept["id"])
 
-    def ensure_ml_backend(self, project_id: int, url: str, title: str) -> int:
-        """Connect an ML backend for live requests; its id.
+    def ensure_ml_backend(self, project_id: int, url: str, title: str, login: tuple[str, str] | None = None) -> int:
+        """Connect an ML backend for live requests; its id. `login` is the user and password that the backend asks for.
 
         Connecting changes two things that are put back: `project.model_version` (set to the title, which no prediction
         carries: the order would be random) and a webhook to the backend without our secret.
@@ -60,16 +60,26 @@ class Wiring(Connection):
         before = str(self.request("GET", f"/api/projects/{project_id}/")["model_version"] or "")
         listed = self.request("GET", "/api/ml/", params={"project": project_id})
         found = [b for b in listed if b["url"].rstrip("/") == url]
+        body = {"project": project_id, "url": url, "title": title, "is_interactive": False, **self._auth(login)}
         if found:
             backend_id = int(found[0]["id"])
+            if login is not None or found[0].get("auth_method", "NONE") != "NONE":
+                # The password is never given back, so nobody can see whether it is still the right one.
+                kept = {key: found[0][key] for key in ("title", "is_interactive") if key in found[0]}
+                self.request("PATCH", f"/api/ml/{backend_id}", json={**body, **kept})
         else:
-            body = {"project": project_id, "url": url, "title": title, "is_interactive": False}
             backend_id = int(self.request("POST", "/api/ml/", json=body)["id"])
         self._restore_model_version(project_id, before if before != title else "")
         for webhook in self.webhooks(project_id):
             if webhook["url"].startswith(f"{url}/webhook"):
                 self.request("DELETE", f"/api/webhooks/{webhook['id']}/")
         return backend_id
+
+    def _auth(self, login: tuple[str, str] | None) -> dict[str, str]:
+        if login is None:
+            return {"auth_method": "NONE"}
+        self._secrets.add(login[1])
+        return {"auth_method": "BASIC_AUTH", "basic_auth_user": login[0], "basic_auth_pass": login[1]}
 
     def _restore_model_version(self, project_id: int, wanted: str) -> None:
         now = self.request("GET", f"/api/projects/{project_id}/")["model_version"] or ""

@@ -85,16 +85,29 @@ def move_serving(store: Store, connection: Connection, project_id: int, row: Map
     return generation
 
 
-def predictions_of(store: Store, project_id: int, serving_id: str) -> list[dict[str, Any]]:
-    """The ranked predictions of one serving id, first to be served first."""
+def predictions_of(
+    store: Store, project_id: int, serving_id: str, lo: int | None = None, hi: int | None = None
+) -> list[dict[str, Any]]:
+    """The ranked predictions of one serving id, first to be served first; `lo` and `hi` bound the task ids."""
     c = predictions.c
     query = (
         select(c.task_id, c.order_key, c.order_reason, c.status, c.confidence, c.uncertainty, c.result)
         .where(store.scope(predictions, project_id), c.serving_id == serving_id)
         .order_by(c.order_key)
     )
+    if lo is not None:
+        query = query.where(c.task_id >= lo)
+    if hi is not None:
+        query = query.where(c.task_id <= hi)
     with store.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def ranked_ids(store: Store, project_id: int, serving_id: str) -> set[int]:
+    """The tasks that are ranked under one serving id."""
+    where = store.scope(predictions, project_id) & (predictions.c.serving_id == serving_id)
+    with store.read() as connection:
+        return set(connection.execute(select(predictions.c.task_id).where(where)).scalars())
 
 
 def count_predictions(store: Store, project_id: int, serving_id: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from labelloop.errors import ServiceDown
-from labelloop.label_studio import AnnotationRow, SweptTask, TaskRow
+from labelloop.label_studio import AnnotationRow, HeldPrediction, SweptTask, TaskRow
 from labelloop.queueing import JobRequest
 from labelloop.settings import Settings, load_settings
 from labelloop.store import ProjectRow, Store
@@ -44,6 +44,7 @@ class FakeLabelStudio:
         self.after: dict[str, Exception] = {}
         self.before_call: Callable[[str], None] = lambda name: None
         self._annotation = 0
+        self._prediction = 0
 
     # -- what people do -------------------------------------------------------------------------------------------
 
@@ -129,9 +130,38 @@ class FakeLabelStudio:
 
     def push_predictions(self, project_id: int, rows: Sequence[dict[str, Any]]) -> int:
         self._called("push_predictions")
-        self.predictions += [dict(row) for row in rows]
+        for row in rows:
+            self._prediction += 1
+            self.predictions.append({"id": self._prediction, **row})
         self._over("push_predictions")
         return len(rows)
+
+    def predictions_held(
+        self, project_id: int, serving_id: str, lo: int, hi: int
+    ) -> dict[int, tuple[HeldPrediction, ...]]:
+        self._called("predictions_held")
+        return {
+            task_id: tuple(
+                HeldPrediction(row["id"], task_id, row["score"], row["result"])
+                for row in self.predictions
+                if row["task"] == task_id and row["model_version"] == serving_id
+            )
+            for task_id in sorted(self.tasks)
+            if lo <= task_id <= hi
+        }
+
+    def tasks_holding(self, project_id: int, serving_id: str) -> set[int]:
+        self._called("tasks_holding")
+        return {row["task"] for row in self.predictions if row["model_version"] == serving_id}
+
+    def update_prediction(self, prediction_id: int, result: list[dict[str, Any]], score: float) -> None:
+        self._called("update_prediction")
+        (row,) = [row for row in self.predictions if row["id"] == prediction_id]
+        row.update(result=result, score=score)
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        self._called("delete_prediction")
+        self.predictions = [row for row in self.predictions if row["id"] != prediction_id]
 
     def count_predictions(self, project_id: int, serving_id: str) -> int:
         self._called("count_predictions")

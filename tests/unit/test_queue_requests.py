@@ -13,6 +13,7 @@ from labelloop.queueing import (
     JOB_TIMEOUT_S,
     JobRequest,
     manual_training_request,
+    prelabel_request,
     promote_request,
     quality_request,
     reconcile_request,
@@ -30,12 +31,14 @@ PINNED = [
     (promote_request("yolo-p7-v3-r1"), "predict", "sync.jobs.promote", ["yolo-p7-v3-r1"], "promote-yolo-p7-v3-r1"),
     (top_up_request(7, "yolo-p7-v3", 1, 99), "predict", "sync.jobs.predict", [7, "yolo-p7-v3", 1, 99],
      "predict-yolo-p7-v3-1-99"),
+    (prelabel_request(7, "yolo-p7-v3", 1, 99), "predict", "sync.jobs.predict", [7, "yolo-p7-v3", 1, 99, True],
+     "prelabel-yolo-p7-v3-1-99"),
     (register_request(7, "train-p7-x-1"), "train", "sync.jobs.register", [7, "train-p7-x-1"], "register-train-p7-x-1"),
     (quality_request(7), "sync", "sync.jobs.check_quality", [7], "quality-p7"),
     (retire_request(7), "predict", "sync.jobs.retire", [7], "retire-p7"),
     (manual_training_request(7), "sync", "sync.jobs.train_now", [7], "trainnow-p7"),
 ]  # fmt: skip
-IDS = [row[2].rpartition(".")[2] for row in PINNED]
+IDS = [row[4].partition("-")[0] for row in PINNED]
 
 
 @pytest.mark.parametrize(("request_", "queue", "function", "args", "job_id"), PINNED, ids=IDS)
