@@ -58,6 +58,7 @@ class PredictRequest:
     project_id: int | None
     config: LabelConfig
     tasks: tuple[Mapping[str, Any], ...]
+    is_interactive: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def read_request(body: Any) -> PredictRequest:
         )
     if not isinstance(xml, str):
         raise DataError("'label_config' must be the project's label config as text")
-    return PredictRequest(project_of(body.get("project")), _parsed(xml), tuple(tasks))
+    params = body.get("params")
+    is_interactive = isinstance(params, dict) and params.get("context") is not None
+    return PredictRequest(project_of(body.get("project")), _parsed(xml), tuple(tasks), is_interactive)
 
 
 @dataclass(frozen=True)

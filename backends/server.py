@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask import Flask, Response, request
 
@@ -169,7 +169,16 @@ def _add_predicting(
         log.info("predicted", extra={"project": asked.project_id, "reasons": reasons, "seconds": round(seconds, 3)})
         if "deadline" in reasons and asked.project_id is not None:
             hints.give("predict", asked.project_id)
-        return json_response({"results": [each.as_json() for each in answers]})
+        results = [_entry(each, asked.is_interactive) for each in answers]
+        return json_response({"results": results, "reasons": [each.reason for each in answers]})
+
+
+def _entry(answer: Answer, is_interactive: bool) -> Any:
+    """An entry of `results`; for a task that had no turn an empty list, for which Label Studio stores nothing.
+
+    It would store an empty prediction for good, never ask again, and show it before the one that a job pushes.
+    """
+    return [] if answer.reason == "deadline" and not is_interactive else answer.as_json()
 
 
 def _counted(answers: Sequence[Answer]) -> dict[str, int]:

@@ -61,7 +61,9 @@ def is_authorized(header: str | None, user: str, password: str) -> bool:
         given = base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
         return False
-    return _same(given, f"{user}:{password}".encode())
+    pair = f"{user}:{password}"
+    # Label Studio's client writes Latin-1, curl and browsers UTF-8.
+    return _same(given, pair.encode()) | _same(given, pair.encode("latin-1", "replace"))
 
 
 def is_loopback(host: str) -> bool:

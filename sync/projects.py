@@ -25,11 +25,13 @@ def create_project(
     backend_url: str | None = None,
     webhook_url: str | None = None,
     secret: str | None = None,
+    backend_login: tuple[str, str] | None = None,
 ) -> int:
     """The id of the project with that title, made or set right.
 
-    `webhook_url` may hold "{project}", which becomes the id; a webhook needs the `secret`. An existing label config is
-    kept when it already has every class of the wanted one.
+    `webhook_url` may hold "{project}", which becomes the id; a webhook needs the `secret`. `backend_login` is the user
+    and password that the backend asks for. An existing label config is kept when it already has every class of the
+    wanted one.
     """
     wanted = template.config_for(classes)
     check_label_config(wanted)
@@ -43,7 +45,7 @@ def create_project(
     if webhook_url is not None and secret is not None:
         client.ensure_webhook(project_id, webhook_url.replace("{project}", str(project_id)), secret)
     if backend_url is not None:
-        client.ensure_ml_backend(project_id, backend_url, f"labelloop {template.backend}")
+        client.ensure_ml_backend(project_id, backend_url, f"labelloop {template.backend}", backend_login)
     store.put_project(
         project_id=project_id,
         title=title,

@@ -42,6 +42,7 @@ def project_create(
         backend_url=services.backend_urls.get(chosen.backend),
         webhook_url=f"{services.receiver_url}/hooks/label-studio/{{project}}" if services.receiver_url else None,
         secret=services.secret() if services.receiver_url else None,
+        backend_login=services.backend_login,
     )
     report = {"project": project_id, "title": title, "template": chosen.name, "backend": chosen.backend}
     say(report, as_json, f"project {project_id} ({title}) is set up: {services.label_studio_url}/projects/{project_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from labelloop.label_studio.connection import Connection
@@ -60,11 +61,10 @@ class Wiring(Connection):
         before = str(self.request("GET", f"/api/projects/{project_id}/")["model_version"] or "")
         listed = self.request("GET", "/api/ml/", params={"project": project_id})
         found = [b for b in listed if b["url"].rstrip("/") == url]
-        body = {"project": project_id, "url": url, "title": title, "is_interactive": False, **self._auth(login)}
+        body = {"project": project_id, "url": url, "title": title, "is_interactive": False, **self._login_fields(login)}
         if found:
             backend_id = int(found[0]["id"])
-            if login is not None or found[0].get("auth_method", "NONE") != "NONE":
-                # The password is never given back, so nobody can see whether it is still the right one.
+            if not _has_login(found[0], login):
                 kept = {key: found[0][key] for key in ("title", "is_interactive") if key in found[0]}
                 self.request("PATCH", f"/api/ml/{backend_id}", json={**body, **kept})
         else:
@@ -75,7 +75,7 @@ class Wiring(Connection):
                 self.request("DELETE", f"/api/webhooks/{webhook['id']}/")
         return backend_id
 
-    def _auth(self, login: tuple[str, str] | None) -> dict[str, str]:
+    def _login_fields(self, login: tuple[str, str] | None) -> dict[str, str]:
         if login is None:
             return {"auth_method": "NONE"}
         self._secrets.add(login[1])
@@ -94,3 +94,14 @@ class Wiring(Connection):
             return int(found[0]["id"])
         body = {"project": project_id, "path": path, "title": title, "use_blob_urls": True}
         return int(self.request("POST", "/api/storages/localfiles/", json=body)["id"])
+
+
+def _has_login(backend: Mapping[str, Any], login: tuple[str, str] | None) -> bool:
+    """Whether an ML backend object asks as it should.
+
+    Label Studio never gives a password back; that it is wrong shows in the state, which listing has just renewed.
+    """
+    if login is None:
+        return bool(backend.get("auth_method", "NONE") == "NONE")
+    same = (backend.get("auth_method"), backend.get("basic_auth_user")) == ("BASIC_AUTH", login[0])
+    return same and bool(backend.get("state") != "ER")

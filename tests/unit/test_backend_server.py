@@ -130,12 +130,22 @@ def test_l7_what_the_deadline_overtakes_is_said_and_asked_for(tmp_path: Path) ->
         return Outcome(regions=(span(),))
 
     bench.model.outcome = outcome
-    results = bench.results(request_of(*[task(number) for number in range(1, 21)]))
+    body = request_of(*[task(number) for number in range(1, 21)])
+    answer = bench.client.post("/predict", json=body).get_json()
     # Four at once, then one by one as they are slow: the last one begins at 48 s.
-    assert reasons(results) == ["ok"] * 9 + ["deadline"] * 11
-    assert [result["score"] for result in results] == [number / 100 for number in range(1, 21)]
+    assert answer["reasons"] == ["ok"] * 9 + ["deadline"] * 11
+    assert [result["score"] for result in answer["results"][:9]] == [number / 100 for number in range(1, 10)]
+    assert answer["results"][9:] == [[]] * 11, "Label Studio stores a prediction for it, and never asks again"
     assert bench.queue.wait_for(1) == [("predict", 3)]
+    now[0] = 1000.0
+    bench.models.current = raise_timeout  # type: ignore[method-assign]
+    [interactive] = bench.results(request_of(task(1), context={"result": []}))
+    assert (interactive["result"], interactive["reason"]) == ([], "deadline")
     bench.close()
+
+
+def raise_timeout(project_id: int | None, timeout_s: float | None = None) -> Any:
+    raise TimeoutError
 
 
 def test_images_are_fetched_and_a_bad_one_stands_alone(bench: Bench) -> None:
