@@ -18,6 +18,9 @@ from labelloop.label_config import Control
 
 _TARGETS = {"Choices": "choices", "Labels": "spans"}
 _MOST_ROWS = 1_000_000
+#: Every key that a rule file may have.
+_MODELS: tuple[type[BaseModel], ...] = (RuleFile, Case, Condition, ExpectedSpan, *RULE_KINDS.values())
+_KEYS = {key for model in _MODELS for key in model.model_fields}
 #: A table file's rows: the cells of its columns, without `label`, and the label.
 Rows = Sequence[tuple[tuple[str, ...], str]]
 
@@ -52,45 +55,69 @@ def read_rule_file(path: Path) -> RuleFile:
     try:
         return RuleFile.model_validate(raw)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(each, raw) for each in error.errors())
-        raise DataError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise DataError("\n".join(f"{path}: {line}" for line in _explained(error.errors(), raw))) from None
 
 
-def _explain(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
-    loc, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
-    where = _place(loc, raw)
+def _explained(errors: Sequence[ErrorDetails], raw: Mapping[str, Any]) -> list[str]:
+    """One line per place. Where a value may be of several shapes, an unknown key tells more than all shapes it is not."""
+    places: dict[str, list[ErrorDetails]] = {}
+    for error in errors:
+        unknown = error["type"] == "extra_forbidden"
+        places.setdefault(_place(error["loc"][:-1] if unknown else error["loc"], raw), []).append(error)
+    lines = []
+    for place, found in places.items():
+        unknown_keys = [error for error in found if error["type"] == "extra_forbidden"]
+        told = dict.fromkeys(_explain(error) for error in unknown_keys or found)
+        lines.append(f"{place}: {'; or '.join(told)}")
+    return lines
+
+
+def _explain(error: ErrorDetails) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        key = str(loc[-1])
-        return f"{where}: unknown key {key!r}{nearest(key, _keys_at(loc))}"
+        key = str(error["loc"][-1])
+        return f"unknown key {key!r}{nearest(key, _keys_at(error['loc']))}"
     if error["type"] == "union_tag_invalid":
         kind = str(error.get("ctx", {}).get("tag"))
-        return f"{where}: unknown kind {kind!r}{nearest(kind, RULE_KINDS)}"
+        return f"unknown kind {kind!r}{nearest(kind, RULE_KINDS)}"
+    if error["type"] == "union_tag_not_found":
+        return f"this rule has no kind; there are {', '.join(RULE_KINDS)}"
     if error["type"] == "missing":
-        return f"{where}: the key {str(loc[-1])!r} is missing"
+        return "this key is missing"
     quoting = isinstance(error["input"], bool | int | float) and "string" in message
     hint = "; YAML read it as something else than a text: put it into quotes" if quoting else ""
     got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
-    return f"{where}: {message}{got}{hint}"
+    return f"{message}{got}{hint}"
 
 
 def _place(loc: Sequence[int | str], raw: Mapping[str, Any]) -> str:
-    """Where in the file, in the reader's terms: the rule's name, the number of the test."""
-    if len(loc) < 2 or loc[0] not in ("rules", "tests"):
-        return ".".join(map(str, loc)) or "the file"
-    kind, number, *rest = loc
-    entries = raw.get(str(kind))
-    entry = entries[int(number)] if isinstance(entries, list) else None
-    named = entry.get("name") if isinstance(entry, dict) and kind == "rules" else None
-    known = (*RULE_KINDS, "Condition", "ExpectedSpan")
-    inner = [str(part) for part in rest if part not in known and not str(part).startswith(("tuple[", "constrained"))]
-    what = "rule" if kind == "rules" else "test"
-    return " ".join([what, repr(named) if named else str(int(number) + 1), *([".".join(inner)] if inner else [])])
+    """Where in the file, in the reader's terms: the rule's name, the number of the test, the keys that lead there.
+
+    Parts of `loc` that are not in the file name the shape that was tried, unless they are the last: then a missing key.
+    """
+    at: Any = raw
+    path: list[int | str] = []
+    if loc[:1] == ("rules",):
+        loc = (*loc[:2], *loc[3:])  # the third part is the kind
+    for number, part in enumerate(loc):
+        inside = part in at if isinstance(at, Mapping) else isinstance(at, list) and part in range(len(at))
+        if inside:
+            at = at[part]
+        if inside or (number == len(loc) - 1 and isinstance(at, Mapping) and part in _KEYS):
+            path.append(part)
+    named = ""
+    if len(path) > 1 and path[0] in ("rules", "tests"):
+        entry = raw[str(path[0])][path[1]]
+        name = entry.get("name") if path[0] == "rules" and isinstance(entry, Mapping) else None
+        named = f"{str(path[0])[:-1]} {repr(name) if name else int(path[1]) + 1} "
+        path = path[2:]
+    return (named + ".".join(map(str, path))).strip() or "the file"
 
 
 def _keys_at(loc: Sequence[int | str]) -> list[str]:
     """The keys that are known where an unknown one was found."""
     model: type[BaseModel] = RuleFile
-    if "Condition" in loc:
+    if any("Condition" in str(part) for part in loc):
         model = Condition
     elif len(loc) > 2 and loc[0] == "rules":
         model = RULE_KINDS[str(loc[2])]
@@ -155,8 +182,8 @@ def problems_with(file: RuleFile, tables: Mapping[str, Rows], control: Control) 
         found.append(f"target is {file.target!r}, and control {control.name!r} takes {target}")
     for rule in file.rules:
         if target == "spans" and rule.kind not in SPAN_KINDS:
-            found.append(f"rule {rule.name!r}: kind {rule.kind!r} finds no place in a text; {SPAN_KINDS} do")
-        if target == "spans" and rule.fields not in (None, (control.data_key,)):
+            found.append(f"rule {rule.name!r}: kind {rule.kind!r} finds no place in a text; {', '.join(SPAN_KINDS)} do")
+        elif target == "spans" and rule.fields not in (None, (control.data_key,)):
             found.append(f"rule {rule.name!r}: spans lie in {control.data_key!r}; leave fields out")
         labels = dict.fromkeys((*rule.labels, *(label for _, label in tables.get(rule.name, ()))))
         found += [
