@@ -62,8 +62,10 @@ def is_authorized(header: str | None, user: str, password: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     pair = f"{user}:{password}"
-    # Label Studio's client writes Latin-1, curl and browsers UTF-8.
-    return _same(given, pair.encode()) | _same(given, pair.encode("latin-1", "replace"))
+    if pair.isascii():
+        return _same(given, pair.encode())
+    # Label Studio's client writes Latin-1 where that is possible; curl and browsers write UTF-8.
+    return any(_same(given, pair.encode(name, "backslashreplace")) for name in ("utf-8", "latin-1"))
 
 
 def is_loopback(host: str) -> bool:

@@ -127,7 +127,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("compose")
     (folder / "secrets").mkdir()
     (folder / "data").mkdir()
-    for name in ("label_studio_token", "webhook_secret"):
+    for name in ("label_studio_token", "webhook_secret", "backend_password"):
         (folder / "secrets" / name).write_text(f"{name}-for-this-test\n")
     server = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     try:

@@ -103,12 +103,23 @@ def test_our_environment_names_settings_that_exist() -> None:
         assert {name.removesuffix("_FILE") for name in service.get("environment", {})} <= known
 
 
+def test_every_backend_that_others_reach_has_its_password() -> None:
+    backends = {name: service for name, service in OURS.items() if "backends" in service["command"]}
+    assert {"yolo", "yolo-gpu", "spacy-nlp", "sklearn-text"} <= set(backends)
+    for service in backends.values():
+        assert "0.0.0.0" in service["command"]  # noqa: S104
+        assert service["environment"]["LABELLOOP_BACKEND_PASSWORD_FILE"] == "/run/secrets/backend_password"
+        assert "backend_password" in service["secrets"]
+    assert COMPOSE["secrets"]["backend_password"] == {"environment": "BACKEND_PASSWORD"}
+
+
 def test_no_secret_is_written_down_and_every_variable_is_explained() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     used = {name: default for name, default in re.findall(r"\$\{(\w+)(:[-?][^}]*)?\}", text)}
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     told = dict(re.findall(r"^(\w+)=(.*)$", example, flags=re.M))
-    secrets = {"POSTGRES_PASSWORD", "LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_TOKEN", "WEBHOOK_SECRET"}
-    assert set(used) | {"WEBHOOK_SECRET", "COMPOSE_PROFILES"} == set(told)
+    ours = {"WEBHOOK_SECRET", "BACKEND_PASSWORD"}
+    secrets = ours | {"POSTGRES_PASSWORD", "LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_TOKEN"}
+    assert set(used) | ours | {"COMPOSE_PROFILES"} == set(told)
     assert {name for name in secrets if told[name]} == set()
     assert all(used[name].startswith(":?") for name in secrets & set(used))
