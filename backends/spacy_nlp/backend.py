@@ -120,7 +120,9 @@ class SpacyBackend:
                 said.append(reading.get(answer.component, _NOTHING))
             if control.type == "choices":
                 known = _in_config(said[0].chances, answer)
-                region = choices_region(known, control.control, control.to_name, several=answer.several)
+                region = choices_region(
+                    _choosable(said[0].chances, known, answer), control.control, control.to_name, several=answer.several
+                )
                 regions += [region] if region is not None else []
                 doubt = max(doubt, *said[0].doubts, 0.0)
             else:
@@ -164,6 +166,12 @@ def _in_config(chances: Mapping[str, float], answer: Answer) -> dict[str, float]
         if name is not None:
             known[name] = max(known.get(name, 0.0), chance)
     return known
+
+
+def _choosable(chances: Mapping[str, float], known: Mapping[str, float], answer: Answer) -> Mapping[str, float]:
+    """The known classes; none where one is to be chosen and the likeliest is not in the config."""
+    best = max(chances, key=lambda label: chances[label], default=None)
+    return known if answer.several or best in answer.classes else {}
 
 
 def _highest(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:

@@ -109,7 +109,10 @@ def _unread(folder: Path) -> list[str]:
 
 
 def _best(candidates: Sequence[_Candidate], control: Control) -> tuple[_Candidate, ClassMap] | None:
-    """The component that knows most classes of a control, the first among equals; None when none knows any."""
+    """The component that knows most classes of a control; None when none knows any.
+
+    Among equals the classifier that chooses as many classes as the control does, else the first.
+    """
     if control.tag not in (*SPAN_TAGS, "Choices"):
         return None
     fitting = [
@@ -117,7 +120,9 @@ def _best(candidates: Sequence[_Candidate], control: Control) -> tuple[_Candidat
         for candidate in candidates
         if candidate.fits(control)
     ]
-    best = max(fitting, key=lambda pair: len(set(pair[1].mapping.values())), default=None)
+    several = control.attributes.get("choice", "single").startswith("multiple")
+    alike = "textcat_multilabel" if several else "textcat"
+    best = max(fitting, key=lambda pair: (len(set(pair[1].mapping.values())), pair[0].factory == alike), default=None)
     return best if best is not None and best[1].mapping else None
 
 
