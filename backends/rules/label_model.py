@@ -20,8 +20,8 @@ _LEAST, _MOST = 0.01, 0.99
 _PASSES = 200
 _SETTLED = 1e-4
 _TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(20.0), 150))
-#: Share of all tasks that each class is given beforehand when its frequency is estimated without labels.
-_PRIOR_SHARE = 0.05
+#: How many tasks each class is given beforehand when its frequency is estimated without labels.
+_PRIOR_COUNT = 5.0
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def learned_from_agreement(model: LabelModel, fired: Floats, keep_priors: bool =
     right = np.zeros(len(columns))
     for _ in range(_PASSES):
         if not keep_priors:
-            extra = _PRIOR_SHARE * count
-            priors = (posterior.sum(axis=0) + extra) / (count + extra * (len(given) if model.exclusive else 2))
+            rivals = len(given) if model.exclusive else 2
+            priors = (posterior.sum(axis=0) + _PRIOR_COUNT) / (count + _PRIOR_COUNT * rivals)
         right = (fired * posterior[:, columns]).sum(axis=0)
         accuracy = _smoothed(model, voted, right)
         inside = np.clip(accuracy * voted / (count * priors[columns]), 1e-4, _MOST)
