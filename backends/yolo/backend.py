@@ -1,106 +1,222 @@
-"""Predicts rectangles for image tasks with one trained version."""
+"""Predicts for image tasks with one version: each network once per image, whatever number of controls share it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from backends.version_labels import read_labels
-from backends.yolo.converters.rectangle_labels import REGION_TYPE, Box, boxes_to_regions
-from backends.yolo.engine import Detections, detect, load_model
-from backends.yolo.images import letterbox, read_image
-from backends.yolo.uncertainty import detection_doubt, image_uncertainty
+from backends.yolo.answers import REGION_TYPES, Answer, Seen, answer
+from backends.yolo.converters.frame import Frame
+from backends.yolo.decoding import Floats
+from backends.yolo.model_spec import KINDS, MODEL_FILE, ModelSpec, read_spec
+from backends.yolo.preparing import ImagePlace, Inputs, PreparedTask, prepared
+from backends.yolo.runners import Runner, open_runner
 from labelloop.errors import DataError, MediaError
 from labelloop.values import Outcome, TaskItem
 
 BATCH = 32
+_READERS = 4
 _log = logging.getLogger(__name__)
 
 
-class YoloBackend:
-    """A loaded version; `predict` may be called from several threads, torch's inference is."""
+@dataclass(frozen=True)
+class _Network:
+    """A loaded network and the data keys of the images that its controls label."""
 
-    def __init__(self, version_dir: Path, *, device: str = "cpu") -> None:
-        (self._labels,) = read_labels(version_dir, REGION_TYPE)
-        self._model, self._spec = load_model(version_dir / "model", device)
-        self._device = device
-        if self._labels.classes != self._spec.classes:
-            raise DataError(f"{version_dir}: labels.json and model/model.json name different classes; train again")
+    spec: ModelSpec
+    runner: Runner
+    data_keys: frozenset[str]
+
+
+_Key = tuple[int, ImagePlace]
+
+
+class YoloBackend:
+    """A loaded version; `predict` and `prepare` may be called from several threads."""
+
+    batch_size = BATCH
+
+    def __init__(self, version_dir: Path, *, device: str = "cpu", kinds: Sequence[str] = KINDS) -> None:
+        controls = read_labels(version_dir, *REGION_TYPES)
+        self._controls = {labels.control: labels for labels in controls}
+        folders = [version_dir / "model" / kind for kind in kinds]
+        found = [folder for folder in folders if (folder / MODEL_FILE).is_file()]
+        if not found:
+            raise DataError(
+                f"{version_dir} holds no yolo model (model/{kinds[0]}/{MODEL_FILE}); make this version again"
+            )
+        self._networks = [self._opened(folder, device) for folder in found]
+        keys = dict.fromkeys(key for network in self._networks for key in network.data_keys)
+        self._specs = {key: [each.spec for each in self._networks if key in each.data_keys] for key in keys}
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="images")
+
+    def _opened(self, folder: Path, device: str) -> _Network:
+        spec = read_spec(folder)
+        for use in spec.controls:
+            labels = self._controls.get(use.control)
+            if labels is None or not set(use.mapping.values()) | set(use.points) <= set(labels.classes):
+                raise DataError(
+                    f"{folder.parent.parent}: labels.json and {folder.name}/model.json name different classes for "
+                    f"{use.control!r}; make this version again"
+                )
+        device = _usable(spec.options.device or device)
+        runner = open_runner(folder, device=device, half=spec.options.half)
+        return _Network(spec, runner, frozenset(self._controls[use.control].data_key for use in spec.controls))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self._spec.classes
+        return tuple(dict.fromkeys(name for labels in self._controls.values() for name in labels.classes))
 
     def predict(self, tasks: Sequence[TaskItem], *, want: frozenset[str] = frozenset({"regions"})) -> list[Outcome]:
-        """One outcome per task, in order; `want` may add "probs" (a class's highest score) and "embedding"."""
+        """One outcome per task, in order; `want` may add "probs" and "embedding".
+
+        "probs" holds each class's highest score among the task's images (with several controls, by "control/class").
+        "embedding" holds the pooled features of the first network in the order of KINDS, the mean over the images.
+        The uncertainty is the largest of its controls and images.
+        """
+        batches = [tasks[start : start + BATCH] for start in range(0, len(tasks), BATCH)]
         outcomes: list[Outcome] = []
-        for start in range(0, len(tasks), BATCH):
-            outcomes.extend(self._predict_batch(tasks[start : start + BATCH], want))
+        ahead = self._preparing(batches[0]) if batches else []
+        for number in range(len(batches)):
+            preparing = ahead
+            ahead = self._preparing(batches[number + 1]) if number + 1 < len(batches) else []
+            outcomes.extend(self._predict_batch([future.result() for future in preparing], want))
         return outcomes
 
-    def _predict_batch(self, tasks: Sequence[TaskItem], want: frozenset[str]) -> list[Outcome]:
-        outcomes: list[Outcome | None] = [None] * len(tasks)
-        images: dict[int, Image.Image] = {}
+    def prepare(self, task: TaskItem) -> PreparedTask:
+        """The task with its images read and fitted; a task that was prepared is given back as it is."""
+        return task if isinstance(task, PreparedTask) else prepared(task, self._specs)
+
+    def _preparing(self, tasks: Sequence[TaskItem]) -> list[Future[PreparedTask]]:
+        return [self._readers.submit(self.prepare, task) for task in tasks]
+
+    def _predict_batch(self, tasks: Sequence[PreparedTask], want: frozenset[str]) -> list[Outcome]:
+        gathered = [_Gathered() for _ in tasks]
+        readable: dict[_Key, Mapping[str, Inputs]] = {}
         for index, task in enumerate(tasks):
-            try:
-                images[index] = read_image(next(iter(task.media.values()), None))
-            except MediaError as error:
-                outcomes[index] = Outcome(status=error.reason, detail=str(error))
-        for index, result in self._detected(images):
-            outcomes[index] = (
-                self._outcome(images[index], result, want)
-                if isinstance(result, Detections)
-                else Outcome(status="error", detail=f"the model failed on this image: {result}")
-            )
-        return [outcome or Outcome(status="error", detail="the model gave no result") for outcome in outcomes]
+            for place, inputs in task.inputs.items():
+                if isinstance(inputs, MediaError):
+                    gathered[index].fail(inputs.reason, str(inputs))
+                else:
+                    readable[index, place] = inputs
+        for network in self._networks:
+            kind = network.spec.kind
+            for (index, place), seen in _seen(network, {k: i[kind] for k, i in readable.items() if kind in i}):
+                try:
+                    if isinstance(seen, Exception):
+                        raise seen
+                    answers = list(self._answers(network.spec, place, seen))
+                except Exception as error:  # whatever a model's library raises: this image's matter only
+                    _log.warning("the %s model failed on an image: %s", kind, error)
+                    gathered[index].fail("error", f"the model failed on this image: {error}")
+                    continue
+                gathered[index].take(kind, seen.features, answers)
+        return [each.outcome(list(self._controls), want) for each in gathered]
 
-    def _detected(self, images: Mapping[int, Image.Image]) -> Iterator[tuple[int, Detections | Exception]]:
-        """Detections of each image: all in one pass, or one by one when that pass fails."""
-        if not images:
-            return
-        pixels = {i: letterbox(image, self._spec.image_size)[0] for i, image in images.items()}
-        try:
-            yield from zip(pixels, detect(self._model, np.stack(list(pixels.values())), self._device), strict=True)
-            return
-        except Exception as error:
-            _log.warning("a batch of %d images failed, taking them one by one: %s", len(images), error)
-        for index, array in pixels.items():
-            try:
-                yield index, detect(self._model, array[None], self._device)[0]
-            except Exception as error:
-                yield index, error
+    def _answers(self, spec: ModelSpec, place: ImagePlace, seen: Seen) -> Iterator[tuple[str, Answer]]:
+        """What each control of a network says of an image; boxes around points come with the points' control."""
+        linked = {use.boxes for use in spec.controls}
+        for use in spec.controls:
+            labels = self._controls[use.control]
+            if labels.data_key == place.data_key and use.control not in linked:
+                frame = Frame(
+                    use.control, labels.to_name, labels.type, *seen.size, item=place.item, address=place.address
+                )
+                yield use.control, answer(spec, use, self._controls, seen, frame)
 
-    def _outcome(self, image: Image.Image, found: Detections, want: frozenset[str]) -> Outcome:
-        boxes = detected_boxes(found, image, self._spec.image_size)
-        runner_up = [float(np.partition(s, -2)[-2]) if len(s) > 1 else 0.0 for s in found.class_scores]
-        least = [self._labels.show_threshold[name] for name in self.classes]
-        shown = [b.score for b in boxes if b.score is not None and b.score >= least[b.label]]
-        doubts = [detection_doubt(b.score or 0.0, second) for b, second in zip(boxes, runner_up, strict=True)]
-        regions = boxes_to_regions(
-            boxes, self.classes, self._labels.control, self._labels.to_name, image.width, image.height
-        )
-        highest = found.class_scores.max(axis=0, initial=0.0)
+
+class _Gathered:
+    """What the networks say of one task so far."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[str, Answer]] = []
+        self._failures: list[tuple[str, str]] = []
+        self._features: dict[str, list[Floats]] = {}
+
+    def take(self, kind: str, features: Floats, answers: Sequence[tuple[str, Answer]]) -> None:
+        self._answers += answers
+        self._features.setdefault(kind, []).append(features)
+
+    def fail(self, reason: str, detail: str) -> None:
+        self._failures.append((reason, detail))
+
+    def outcome(self, controls: Sequence[str], want: frozenset[str]) -> Outcome:
+        """The task's outcome: failures count only where nothing at all was seen."""
+        details = "; ".join(dict.fromkeys(detail for _, detail in self._failures))
+        if not self._answers:
+            reason = self._failures[0][0] if self._failures else "not_found"
+            return Outcome(status=reason, detail=details or "the task names no image")
+        shown = [score for _, said in self._answers for score in said.shown]
         return Outcome(
-            regions=regions,
+            regions=tuple(region for _, said in self._answers for region in said.regions),
             confidence=float(np.mean(shown)) if shown else None,
-            uncertainty=image_uncertainty(doubts),
-            probs=dict(zip(self.classes, map(float, highest), strict=True)) if "probs" in want else None,
-            embedding=tuple(map(float, found.features)) if "embedding" in want else None,
+            uncertainty=max(said.uncertainty for _, said in self._answers),
+            probs=self._probs(len(controls) > 1) if "probs" in want else None,
+            embedding=self._embedding() if "embedding" in want else None,
+            detail=details,
         )
 
+    def _probs(self, several: bool) -> Mapping[str, float]:
+        probs: dict[str, float] = {}
+        for control, said in self._answers:
+            for name, value in said.probs.items():
+                unit = f"{control}/{name}" if several else name
+                probs[unit] = max(probs.get(unit, 0.0), value)
+        return probs
 
-def detected_boxes(found: Detections, image: Image.Image, side: int) -> list[Box]:
-    """Detections in input pixels as boxes in fractions of the original image."""
-    scale = side / max(image.size)
-    left = (side - max(1, round(image.width * scale))) // 2
-    top = (side - max(1, round(image.height * scale))) // 2
-    corners = (found.boxes - np.array([left, top, left, top])) / scale
-    corners = corners / np.array([image.width, image.height, image.width, image.height])
-    return [
-        Box(int(scores.argmax()), float(x0), float(y0), float(x1), float(y1), float(scores.max()))
-        for (x0, y0, x1, y1), scores in zip(corners, found.class_scores, strict=True)
-    ]
+    def _embedding(self) -> tuple[float, ...]:
+        kind = min(self._features, key=KINDS.index)
+        return tuple(map(float, np.mean(self._features[kind], axis=0)))
+
+
+def _seen(network: _Network, inputs: Mapping[_Key, Inputs]) -> Iterator[tuple[_Key, Seen | Exception]]:
+    """What the network says of each image: many in one pass, or one by one when that pass fails."""
+    waiting: dict[_Key, Inputs] = {}
+    for key, each in inputs.items():
+        waiting[key] = each
+        if sum(len(one.pixels) for one in waiting.values()) >= BATCH:
+            yield from _passed(network, waiting)
+            waiting = {}
+    yield from _passed(network, waiting)
+
+
+def _passed(network: _Network, inputs: Mapping[_Key, Inputs]) -> Iterator[tuple[_Key, Seen | Exception]]:
+    if not inputs:
+        return
+    try:
+        yield from zip(inputs, _run(network, list(inputs.values())), strict=True)
+        return
+    except Exception as error:
+        _log.warning("a batch of %d images failed, taking them one by one: %s", len(inputs), error)
+    for key, each in inputs.items():
+        try:
+            yield key, _run(network, [each])[0]
+        except Exception as error:
+            yield key, error
+
+
+def _run(network: _Network, inputs: Sequence[Inputs]) -> list[Seen]:
+    outputs, features = network.runner.run(np.concatenate([each.pixels for each in inputs]))
+    seen, first = [], 0
+    for each in inputs:
+        numbers = range(first, first + len(each.pixels))
+        seen.append(Seen(each.size, each.views, [[out[n] for out in outputs] for n in numbers], features[first]))
+        first = numbers.stop
+    return seen
+
+
+def _usable(device: str) -> str:
+    """The device, or the CPU with one warning where this machine has no such thing."""
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            _log.warning("this machine has no %s, the CPU is used", device)
+            return "cpu"
+    return device

@@ -11,8 +11,11 @@ from typing import Any
 
 from backends.yolo.converters.rectangle_labels import Box, regions_to_boxes
 from backends.yolo.images import read_image, reduced
+from backends.yolo.preparing import places_of
 from labelloop.datasets import Dataset
 from labelloop.errors import MediaError
+from labelloop.label_config import Control
+from labelloop.values import TaskItem
 
 VALIDATION_SHARE = 0.15
 _log = logging.getLogger(__name__)
@@ -20,12 +23,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One task with its image file and its true boxes."""
+    """One image of a task with its true boxes; `item` is its place where the task has a list of images."""
 
     task_id: int
     data: Mapping[str, Any]
     media: Mapping[str, Path]
     boxes: tuple[Box, ...]
+    address: str = ""
+    item: int | None = None
+
+    @property
+    def file(self) -> Path | None:
+        return self.media.get(self.address)
+
+    @property
+    def name(self) -> str:
+        """What tells it from other images of the dataset, fit for a file's name."""
+        return str(self.task_id) if self.item is None else f"{self.task_id}-{self.item}"
 
 
 @dataclass(frozen=True)
@@ -37,15 +51,17 @@ class YoloFolder:
     skipped: tuple[str, ...]
 
 
-def labelled_images(dataset: Dataset, split: str, control: str, classes: Sequence[str]) -> list[LabelledImage]:
-    """The tasks of a split that have a truth label, ordered by task id."""
+def labelled_images(dataset: Dataset, split: str, control: Control, classes: Sequence[str]) -> list[LabelledImage]:
+    """The images that a control labels in the tasks of a split that have a truth label, ordered by task id."""
     out = []
     for task_id, data, result in dataset.truth(split):
         media = dataset.media(task_id, data)
-        # A rotated rectangle needs the image's proportions; only results without them have to open the file.
-        width, height = _size(_first(media)) if any("original_width" not in r for r in result) else (1, 1)
-        boxes = tuple(regions_to_boxes(result, classes, control, width, height))
-        out.append(LabelledImage(task_id, data, media, boxes))
+        for place in places_of(TaskItem(task_id, data), [control.data_key]):
+            file = media.get(place.address)
+            # A rotated rectangle needs the image's proportions; only results without them have to open the file.
+            width, height = _size(file) if any("original_width" not in r for r in result) else (1, 1)
+            boxes = tuple(regions_to_boxes(result, classes, control.name, width, height, place.item))
+            out.append(LabelledImage(task_id, data, media, boxes, place.address, place.item))
     return out
 
 
@@ -78,12 +94,12 @@ def write_yolo_folder(images: Sequence[LabelledImage], classes: Sequence[str], f
     skipped = []
     for image in images:
         try:
-            reduced(read_image(_first(image.media)), side).save(pictures / f"{image.task_id}.png", compress_level=1)
+            reduced(read_image(image.file), side).save(pictures / f"{image.name}.png", compress_level=1)
         except MediaError as error:
             skipped.append(f"task {image.task_id}: {error}")
             _log.warning("left out of training: %s", skipped[-1])
             continue
-        (labels / f"{image.task_id}.txt").write_text("".join(map(yolo_line, image.boxes)), encoding="utf-8")
+        (labels / f"{image.name}.txt").write_text("".join(map(yolo_line, image.boxes)), encoding="utf-8")
     data = {
         "path": str(folder), "train": str(pictures), "val": str(pictures),
         "names": dict(enumerate(classes)), "nc": len(classes), "channels": 3,
@@ -102,15 +118,11 @@ def input_size(images: Iterable[LabelledImage], most: int = 640) -> int:
     sides = []
     for image in list(images)[:50]:
         try:
-            sides.append(max(_size(_first(image.media))))
+            sides.append(max(_size(image.file)))
         except MediaError:
             continue
     median = sorted(sides)[len(sides) // 2] if sides else most
     return min(max(-(-median // 32) * 32, 96), most)
-
-
-def _first(media: Mapping[str, Path]) -> Path | None:
-    return next(iter(media.values()), None)
 
 
 def _size(media: Path | None) -> tuple[int, int]:

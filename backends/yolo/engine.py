@@ -1,47 +1,30 @@
-"""The detection network: built, saved and loaded without pickled code, quiet and offline; and its raw detections."""
+"""The networks: built, saved and loaded without pickled code, quiet and offline."""
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backends.yolo.images import letterbox, read_image
+from backends.yolo.model_spec import ModelSpec, read_spec, write_spec
 from labelloop.errors import DataError
 from labelloop.settings import set_library_environment
 
 ARCHITECTURE = "yolo11n.yaml"
-SCORE_FLOOR = 0.01
-MAX_DETECTIONS = 300
-NMS_IOU = 0.6
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a version's weights need to be built again: model/model.json."""
-
-    architecture: str
-    classes: tuple[str, ...]
-    image_size: int
-
-
-@dataclass(frozen=True)
-class Detections:
-    """One image's detections, surest first: boxes (n, 4) in input pixels, scores (n, classes), pooled features."""
-
-    boxes: NDArray[np.float32]
-    class_scores: NDArray[np.float32]
-    features: NDArray[np.float32]
+WEIGHTS_FILE = "weights.pt"
+#: The class of ultralytics.nn.tasks that builds a network of each kind.
+NETWORK_CLASSES = {
+    "detect": "DetectionModel", "obb": "OBBModel", "segment": "SegmentationModel", "pose": "PoseModel",
+    "classify": "ClassificationModel",
+}  # fmt: skip
 
 
 def import_ultralytics() -> None:
@@ -97,10 +80,16 @@ def torch_threads(count: int) -> Iterator[None]:
 def build_model(spec: ModelSpec) -> Any:
     """A network with random weights for the classes of `spec`."""
     import_ultralytics()
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn import tasks
 
-    model = DetectionModel(spec.architecture, nc=len(spec.classes), verbose=False)
+    tasks.SAFE_LOAD = True  # a foreign description may hold an expression, which would be evaluated otherwise
+    shape = {"data_kpt_shape": spec.point_shape} if spec.kind == "pose" else {}
+    network_class = getattr(tasks, NETWORK_CLASSES[spec.kind])
+    model = network_class(copy.deepcopy(spec.architecture), nc=len(spec.classes), verbose=False, **shape)
     model.names = dict(enumerate(spec.classes))
+    head = model.model[-1]
+    if hasattr(head, "end2end"):
+        head.end2end = False  # a head that drops its doubles itself keeps only its surest 300: the floor is ours
     return model
 
 
@@ -110,18 +99,8 @@ def save_model(model: Any, spec: ModelSpec, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    torch.save(tensors, folder / "weights.pt")
-    body = {"architecture": spec.architecture, "classes": list(spec.classes), "image_size": spec.image_size}
-    (folder / "model.json").write_text(json.dumps(body, indent=2), encoding="utf-8")
-
-
-def read_spec(folder: Path) -> ModelSpec:
-    """The spec in `folder`/model.json; DataError when it is missing or incomplete."""
-    try:
-        body = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        return ModelSpec(str(body["architecture"]), tuple(map(str, body["classes"])), int(body["image_size"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no yolo model (model.json): {error}; train this version again") from error
+    torch.save(tensors, folder / WEIGHTS_FILE)
+    write_spec(spec, folder)
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
@@ -131,9 +110,9 @@ def read_weights(folder: Path) -> dict[str, Any]:
     import torch
 
     try:
-        tensors: dict[str, Any] = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+        tensors: dict[str, Any] = torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{folder / 'weights.pt'} cannot be read: {error}; train this version again") from error
+        raise DataError(f"{folder / WEIGHTS_FILE} cannot be read: {error}; make this version again") from error
     return tensors
 
 
@@ -144,7 +123,7 @@ def load_model(folder: Path, device: str) -> tuple[Any, ModelSpec]:
     try:
         model.load_state_dict(read_weights(folder))
     except RuntimeError as error:
-        raise DataError(f"{folder}: weights.pt does not fit model.json: {error}") from error
+        raise DataError(f"{folder}: {WEIGHTS_FILE} does not fit model.json: {error}") from error
     return model.to(device).eval(), spec
 
 
@@ -195,31 +174,3 @@ def settle_statistics(model: Any, files: Sequence[Path], side: int, device: str)
 
     model.eval()
     update_bn(batches(), model)
-
-
-def detect(model: Any, pixels: NDArray[np.uint8], device: str) -> list[Detections]:
-    """Detections of a batch (n, side, side, 3) in one forward pass; every candidate from SCORE_FLOOR up."""
-    import torch
-    from torchvision.ops import batched_nms
-
-    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(device).float() / 255
-    features: list[Any] = []
-    head = model.model[-1]
-    hook = model.model[head.f[-1]].register_forward_hook(lambda _m, _i, output: features.append(output))
-    try:
-        with torch.inference_mode():
-            output = model(images)
-    finally:
-        hook.remove()
-    raw = (output[0] if isinstance(output, tuple | list) else output).float().cpu()
-    pooled = features[0].float().mean(dim=(2, 3)).cpu().numpy()
-    found = []
-    for image, feature in zip(raw, pooled, strict=True):
-        boxes, scores = image[:4].T, image[4:].T
-        best, label = scores.max(dim=1)
-        kept = torch.nonzero(best >= SCORE_FLOOR).flatten()
-        centre, half = boxes[kept, :2], boxes[kept, 2:] / 2
-        corners = torch.cat([centre - half, centre + half], dim=1)
-        chosen = batched_nms(corners, best[kept], label[kept], NMS_IOU)[:MAX_DETECTIONS]
-        found.append(Detections(corners[chosen].numpy(), scores[kept][chosen].numpy(), feature))
-    return found

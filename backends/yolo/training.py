@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backends.protocols import Progress
-from backends.version_labels import ControlLabels, write_labels
+from backends.version_labels import ControlLabels, read_labels, write_labels
 from backends.yolo.backend import YoloBackend
+from backends.yolo.control_uses import kind_of
 from backends.yolo.converters.rectangle_labels import REGION_TYPE, Box, regions_to_boxes
 from backends.yolo.dataset import (
     LabelledImage,
@@ -20,13 +23,17 @@ from backends.yolo.dataset import (
     split_training,
     write_yolo_folder,
 )
-from backends.yolo.engine import ARCHITECTURE, ModelSpec, build_model, copy_weights, read_spec, read_weights, save_model
+from backends.yolo.engine import ARCHITECTURE, build_model, copy_weights, read_weights, save_model
 from backends.yolo.metrics import class_average_precision, match_image, mean_average_precision, show_thresholds
+from backends.yolo.model_spec import KINDS, MODEL_FILE, ControlUse, ModelSpec, Options, read_spec, write_spec
+from backends.yolo.runners import engine_folder
 from labelloop.datasets import read_dataset
 from labelloop.errors import NotReady
-from labelloop.label_config import Control
+from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Artefact, Budget, Metrics, TaskItem
 
+#: The kind of network that is trained.
+KIND = "detect"
 #: Epochs are bounded by both: a small dataset gets MOST_EPOCHS, a large one no more than IMAGE_PASSES in all.
 MOST_EPOCHS = 20
 LEAST_EPOCHS = 3
@@ -51,22 +58,36 @@ class YoloTrainer:
         from backends.yolo.ultralytics_run import run_training
 
         dataset = read_dataset(dataset_dir)
-        control = dataset.label_config.first("RectangleLabels")
-        learn, held = split_training(dataset, labelled_images(dataset, "train", control.name, control.classes))
+        control = detector_control(dataset.label_config)
+        learn, held = split_training(dataset, labelled_images(dataset, "train", control, control.classes))
         if not any(image.boxes for image in learn):
             raise NotReady("no rectangle is labelled in the training split yet; label some images first")
         options = dict(dataset.manifest["body"].get("options") or {})
-        spec = ModelSpec(ARCHITECTURE, control.classes, int(options.get("image_size") or input_size(learn)))
+        source = _source(start)
+        spec = ModelSpec(
+            architecture=_architecture(source),
+            classes=control.classes,
+            image_size=int(options.get("image_size") or input_size(learn)),
+            options=Options.of(options, source.options if source else None),
+            controls=(ControlUse(control.name, {name: name for name in control.classes}),),
+        )
         out_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="yolo-", dir=out_dir) as scratch:
             progress(0.0, f"preparing {len(learn)} images")
             folder = write_yolo_folder(learn, control.classes, Path(scratch), spec.image_size)
             epochs = budget.epochs or default_epochs(folder.written)
-            model, origin = _initial_model(spec, start, options.get("model_checkpoint"))
+            model, origin = _initial_model(spec, start if source else None, options.get("model_checkpoint"))
             trained, curve = run_training(model, folder.data, Path(scratch), spec, epochs, budget, progress)
-        save_model(trained, spec, out_dir / "model")
-        _write_labels(out_dir, control, {name: 0.3 for name in control.classes})
-        validation = self._choose_thresholds(out_dir, control, held, budget)
+        save_model(trained, spec, out_dir / "model" / KIND)
+        others = carry_over(start, out_dir, dataset.label_config, control.name) if start else []
+        write_labels(out_dir, [_labels(control, dict.fromkeys(control.classes, 0.3)), *others])
+        per_item = _matched(YoloBackend(out_dir, device=budget.device, kinds=[KIND]), control, control.classes, held)
+        chosen = show_thresholds(per_item, len(control.classes))
+        write_labels(out_dir, [_labels(control, dict(zip(control.classes, chosen, strict=True))), *others])
+        validation = {
+            "mAP50": mean_average_precision(per_item), "images": len(held),
+            "objects": sum(len(image.boxes) for image in held),
+        }  # fmt: skip
         params = {
             "architecture": ARCHITECTURE, "epochs": epochs, "image_size": spec.image_size, "images": folder.written,
             "skipped": len(folder.skipped), "start": origin, "seed": budget.seed,
@@ -79,33 +100,56 @@ class YoloTrainer:
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
         """mAP50 on the split "holdout"; the baseline answers one mean box of the commonest class."""
         dataset = read_dataset(dataset_dir)
-        backend = YoloBackend(artefact_dir)
-        control = dataset.label_config.first("RectangleLabels")
-        images = labelled_images(dataset, "holdout", control.name, backend.classes)
-        per_item = _matched(backend, control.name, images)
-        naive = mean_box(labelled_images(dataset, "train", control.name, backend.classes))
-        baseline = mean_average_precision([match_image(naive, image.boxes) for image in images])
-        by_class = {f"AP50/{backend.classes[c]}": v for c, v in class_average_precision(per_item).items()}
+        control = detector_control(dataset.label_config)
+        backend = YoloBackend(artefact_dir, kinds=[KIND])
+        classes = next((each.classes for each in read_labels(artefact_dir) if each.control == control.name), ())
+        images = labelled_images(dataset, "holdout", control, classes)
+        per_item = _matched(backend, control, classes, images)
+        naive = mean_box(labelled_images(dataset, "train", control, classes))
+        baseline = mean_average_precision(_by_task((image, match_image(naive, image.boxes)) for image in images))
+        by_class = {f"AP50/{classes[c]}": v for c, v in class_average_precision(per_item).items()}
         n_objects = sum(len(image.boxes) for image in images)
         return Metrics(
-            self.metric, self.headline(per_item), len(images), n_objects, tuple(per_item), baseline, by_class
+            self.metric, self.headline(per_item), len(per_item), n_objects, tuple(per_item), baseline, by_class
         )
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """mAP50 of these items."""
         return mean_average_precision(per_item)
 
-    def _choose_thresholds(
-        self, out_dir: Path, control: Control, held: Sequence[LabelledImage], budget: Budget
-    ) -> dict[str, Any]:
-        """Write labels.json with thresholds that hold on `held`; returns what metrics.json says of that part."""
-        per_item = _matched(YoloBackend(out_dir, device=budget.device), control.name, held)
-        chosen = show_thresholds(per_item, len(control.classes))
-        _write_labels(out_dir, control, dict(zip(control.classes, chosen, strict=True)))
-        return {
-            "mAP50": mean_average_precision(per_item), "images": len(held),
-            "objects": sum(len(image.boxes) for image in held),
-        }  # fmt: skip
+
+def detector_control(config: LabelConfig) -> Control:
+    """The control that the detector learns: the first RectangleLabels that does not ask for turned boxes.
+
+    Where all do, the first: it learns the upright boxes around them. DataError when there is none.
+    """
+    upright = [c for c in config.controls if c.tag == "RectangleLabels" and kind_of(c) == KIND]
+    return upright[0] if upright else config.first("RectangleLabels")
+
+
+def carry_over(start: Path, out_dir: Path, config: LabelConfig, trained: str) -> list[ControlLabels]:
+    """Copy the networks of other kinds of an earlier version; returns the labels of the controls that they serve.
+
+    Controls that the config no longer has are left out, and a network without any.
+    """
+    labels = {each.control: each for each in read_labels(start)}
+    there = {control.name for control in config.controls} & set(labels) - {trained}
+    carried: list[ControlLabels] = []
+    for kind in KINDS:
+        folder = start / "model" / kind
+        if kind == KIND or not (folder / MODEL_FILE).is_file():
+            continue
+        spec = read_spec(folder)
+        uses = [use if use.boxes in there else replace(use, boxes=None) for use in spec.controls]
+        uses = [use for use in uses if use.control in there]
+        if not any(use.mapping or use.points for use in uses):
+            continue
+        for source, target in ((folder, out_dir / "model" / kind), (engine_folder(folder), None)):
+            if source.is_dir():
+                shutil.copytree(source, target or engine_folder(out_dir / "model" / kind))
+        write_spec(replace(spec, controls=tuple(uses)), out_dir / "model" / kind)
+        carried += [labels[use.control] for use in uses]
+    return carried
 
 
 def mean_box(images: Sequence[LabelledImage]) -> list[Box]:
@@ -120,22 +164,59 @@ def mean_box(images: Sequence[LabelledImage]) -> list[Box]:
     return [Box(common, x0, y0, x1, y1, score=1.0)]
 
 
-def _matched(backend: YoloBackend, control: str, images: Sequence[LabelledImage]) -> list[dict[str, Any]]:
-    """Per-image matches of what the backend predicts; an image that cannot be read counts as without detections."""
-    outcomes = backend.predict([TaskItem(image.task_id, image.data, image.media) for image in images])
-    return [
-        {"task_id": image.task_id}
-        | match_image(regions_to_boxes(outcome.regions, backend.classes, control, 1, 1), image.boxes)
-        for image, outcome in zip(images, outcomes, strict=True)
-    ]
+def _matched(
+    backend: YoloBackend, control: Control, classes: Sequence[str], images: Sequence[LabelledImage]
+) -> list[dict[str, Any]]:
+    """Per-task matches of what the backend predicts; an image that cannot be read counts as without detections."""
+    tasks = {image.task_id: TaskItem(image.task_id, image.data, image.media) for image in images}
+    outcomes = dict(zip(tasks, backend.predict(list(tasks.values())), strict=True))
+    return _by_task(
+        (
+            image,
+            match_image(
+                regions_to_boxes(outcomes[image.task_id].regions, classes, control.name, 1, 1, image.item), image.boxes
+            ),
+        )
+        for image in images
+    )
+
+
+def _by_task(matches: Iterable[tuple[LabelledImage, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The matches of the images of each task as one."""
+    tasks: dict[int, dict[str, Any]] = {}
+    for image, match in matches:
+        task = tasks.setdefault(
+            image.task_id, {"task_id": image.task_id, "label": [], "score": [], "hit": [], "truths": {}}
+        )
+        for key in ("label", "score", "hit"):
+            task[key] += match[key]
+        for label, count in match["truths"].items():
+            task["truths"][label] = task["truths"].get(label, 0) + count
+    return list(tasks.values())
+
+
+def _source(start: Path | None) -> ModelSpec | None:
+    """The detector of an earlier version, where it has one."""
+    folder = start / "model" / KIND if start else None
+    return read_spec(folder) if folder and (folder / MODEL_FILE).is_file() else None
+
+
+def _architecture(source: ModelSpec | None) -> str | Mapping[str, Any]:
+    """That of the earlier version; one with two heads at once is trained differently and is not continued."""
+    if source is None or (isinstance(source.architecture, Mapping) and source.architecture.get("end2end")):
+        return ARCHITECTURE
+    return source.architecture
 
 
 def _initial_model(spec: ModelSpec, start: Path | None, checkpoint: str | None) -> tuple[Any, str]:
     """(network, where its weights come from): the champion, else the base checkpoint, else none."""
     model = build_model(spec)
     if start is not None:
-        source = read_spec(start / "model")
-        taken = copy_weights(model, read_weights(start / "model"), spec.classes, source.classes)
+        folder = start / "model" / KIND
+        source = read_spec(folder)
+        mapping = next((use.mapping for use in source.controls if use.control == spec.controls[0].control), {})
+        names = [mapping.get(name, name) for name in source.classes]
+        taken = copy_weights(model, read_weights(folder), spec.classes, names)
         _log.info("continuing from %s: %d tensors", start.name, taken)
         return model, start.name
     if checkpoint:
@@ -148,8 +229,7 @@ def _initial_model(spec: ModelSpec, start: Path | None, checkpoint: str | None) 
     return model, "scratch"
 
 
-def _write_labels(out_dir: Path, control: Control, thresholds: Mapping[str, float]) -> None:
-    labels = ControlLabels(
+def _labels(control: Control, thresholds: Mapping[str, float]) -> ControlLabels:
+    return ControlLabels(
         control.name, control.to_name, control.data_key, REGION_TYPE, control.classes, dict(thresholds)
     )
-    write_labels(out_dir, [labels])

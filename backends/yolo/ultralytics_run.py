@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from backends.protocols import Progress
-from backends.yolo.engine import ModelSpec, import_ultralytics, settle_statistics, torch_threads
+from backends.yolo.engine import ARCHITECTURE, import_ultralytics, settle_statistics, torch_threads
+from backends.yolo.model_spec import ModelSpec
 from labelloop.values import Budget
 
 BATCH = 8
@@ -53,7 +54,7 @@ def run_training(
 def _settings(scratch: Path, spec: ModelSpec, epochs: int, budget: Budget) -> dict[str, Any]:
     """Arguments for ultralytics: a step after every batch (`nbs`) and no mosaic, so that few epochs count."""
     return {
-        "model": spec.architecture, "task": "detect", "data": str(scratch), "imgsz": spec.image_size,
+        "model": ARCHITECTURE, "task": "detect", "data": str(scratch), "imgsz": spec.image_size,
         "epochs": epochs, "batch": BATCH, "nbs": BATCH, "optimizer": "AdamW", "lr0": 0.002, "lrf": 0.05,
         "cos_lr": True, "warmup_epochs": 1.0, "warmup_bias_lr": 0.0, "weight_decay": 0.0005,
         "cache": False, "amp": False, "plots": False, "val": False,

@@ -130,17 +130,17 @@ def test_signals_are_given_when_asked_for(trained):
 
 
 def test_a_failing_batch_is_taken_one_by_one(trained, monkeypatch):
-    from backends.yolo import backend as module
+    from backends.yolo.runners import TorchRunner
 
     root, _, artefact = trained
-    real = module.detect
+    real = TorchRunner.run
 
-    def fails_on_batches_and_bright_images(model, pixels, device):
+    def fails_on_batches_and_bright_images(runner, pixels):
         if len(pixels) > 1 or pixels.mean() == 255:
             raise RuntimeError("out of memory")
-        return real(model, pixels, device)
+        return real(runner, pixels)
 
-    monkeypatch.setattr(module, "detect", fails_on_batches_and_bright_images)
+    monkeypatch.setattr(TorchRunner, "run", fails_on_batches_and_bright_images)
     white = root / "white.png"
     Image.new("RGB", (160, 160), "white").save(white)
     good = sorted((root / "images").glob("*.png"))[0]
@@ -156,9 +156,10 @@ def _same_box(one: dict, other: dict) -> bool:
 
 
 def test_orientation_is_applied_once(trained, tmp_path, monkeypatch):
-    from backends.yolo import engine
+    from backends.yolo import decoding
 
-    monkeypatch.setattr(engine, "SCORE_FLOOR", 0.0)  # two epochs may leave every score below the floor
+    # two epochs may leave every score below the floor
+    monkeypatch.setitem(decoding.decode_detections.__kwdefaults__, "floor", 0.0)
     root, _, artefact = trained
     upright = Image.open(sorted((root / "images").glob("*.png"))[0]).crop((0, 0, 160, 96))
     upright.save(tmp_path / "upright.png")
@@ -233,10 +234,10 @@ def test_damaged_versions_are_refused(trained, tmp_path):
         yolo.load(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(artefact.path, copy)
-    (copy / "model" / "weights.pt").write_bytes(b"no tensors")
+    (copy / "model" / "detect" / "weights.pt").write_bytes(b"no tensors")
     with pytest.raises(DataError, match=r"weights\.pt"):
         yolo.load(copy)
-    (copy / "model" / "model.json").unlink()
+    (copy / "model" / "detect" / "model.json").unlink()
     with pytest.raises(DataError, match=r"model\.json"):
         yolo.load(copy)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.yolo.converters.frame import Frame
 from backends.yolo.converters.rectangle_labels import Box, boxes_to_regions, regions_to_boxes
 from backends.yolo.dataset import in_validation_part, yolo_line
 from backends.yolo.uncertainty import detection_doubt, image_uncertainty
@@ -25,7 +26,7 @@ extent = st.floats(0.01, 0.1)
 
 
 def to_regions(*boxes: Box, width: int = 200, height: int = 100) -> tuple[dict, ...]:
-    return boxes_to_regions(boxes, CLASSES, "box", "photo", width, height)
+    return boxes_to_regions(boxes, CLASSES, Frame("box", "photo", "rectanglelabels", width, height))
 
 
 def test_a_region_has_every_key_that_label_studio_expects():
