@@ -22,6 +22,8 @@ for command in (
     models.evaluate,
     models.promote,
     models.rollback,
+    models.register,
+    models.prelabel,
     labels.export,
     labels.agreement,
     services.demo,

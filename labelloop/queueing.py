@@ -174,14 +174,15 @@ class Queue:
                 "LABELLOOP_REDIS_URL"
             ) from error
 
-    def states(self, jobs: Sequence[str]) -> dict[str, str]:
-        """The status of those jobs that Redis knows: queued, started, failed ... (RQ's words)."""
-        from rq.job import Job
+    def active(self, jobs: Sequence[str]) -> set[str]:
+        """Those of the jobs that wait or run."""
+        from rq.job import Job, JobStatus
         from rq.serializers import JSONSerializer
 
+        over = {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.STOPPED}
         with self._reachable():
             found = Job.fetch_many(list(jobs), connection=self.redis, serializer=JSONSerializer) if jobs else []
-            return {job.id: str(job.get_status(refresh=False).value) for job in found if job is not None}
+            return {job.id for job in found if job is not None and job.get_status(refresh=False) not in over}
 
     def failure(self, job: str) -> str | None:
         """The last line of what a failed job raised, while Redis still knows it."""

@@ -183,7 +183,7 @@ def _training(row: TrainingRow) -> dict[str, Any]:
     return {
         "training_id": row.training_id,
         "number": row.number,
-        "dataset_id": row.dataset_id,
+        "dataset_id": row.dataset_id or None,
         "labels": row.label_count,
         "version": row.candidate,
         "outcome": row.outcome,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from labelloop.datasets import Dataset
 from labelloop.queueing import (
+    prelabel_request,
     promote_request,
     quality_request,
     register_request,
@@ -204,8 +205,12 @@ def top_up_if_needed(runtime: Runtime, project: ProjectRow, *, compare: bool) ->
     if served is None or unserved(store, project_id):
         return
     wanted = lacking(runtime, project, served, every=False, compare=compare)
-    for lo, hi in blocks_with(store, project_id, wanted):
-        runtime.queue.enqueue(top_up_request(project_id, served.model_version, lo, hi))
+    blocks = blocks_with(store, project_id, wanted)
+    prelabelled = [prelabel_request(project_id, served.model_version, *block).job_id for block in blocks]
+    busy = runtime.queue.active(prelabelled)
+    for block, other in zip(blocks, prelabelled, strict=True):
+        if other not in busy:
+            runtime.queue.enqueue(top_up_request(project_id, served.model_version, *block))
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from labelloop import __version__
 from labelloop.artefacts import fetch_artefact
+from labelloop.errors import ServiceDown
 from labelloop.registry import Registration, model_name
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.trainings import training, update_training
 from labelloop.store.types import utc_now
 from sync.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 def register_training(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
@@ -22,6 +26,14 @@ def register_training(runtime: Runtime, project: ProjectRow, training_id: str) -
     runtime.registry.register(_registration(runtime, project, row))
     with store.begin() as connection:
         update_training(store, connection, project.project_id, training_id, registered_at=utc_now())
+
+
+def register_or_leave(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
+    """Register now if MLflow answers; a reconcile asks again later if not."""
+    try:
+        register_training(runtime, project, training_id)
+    except ServiceDown as error:
+        log.warning("registration put off", extra={"training": training_id, "reason": str(error)})
 
 
 def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Registration:

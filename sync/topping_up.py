@@ -176,8 +176,13 @@ class _TopUp:
                 for task_id in task_ids:
                     self._change(connection, served, task_id, {"status": "class_not_in_config", "result": []})
 
+        client = self.runtime.client
         rows = predictions_of(self.store, project_id, served.serving_id, *self.span)
-        return settle(self.runtime.client, project_id, served.serving_id, rows, self.span, lease.check, refuse)
+        changed = settle(client, project_id, served.serving_id, rows, self.span, lease.check, refuse)
+        if changed and not client.get_project(project_id)["model_version"]:
+            # A version that was promoted before there were tasks could not be switched to: nothing carried its id.
+            client.set_model_version(project_id, served.serving_id)
+        return changed
 
 
 def _uncertainties(store: Store, project_id: int, serving_id: str) -> list[float]:

@@ -11,16 +11,14 @@ from typing import Any
 
 from backends import backend_module
 from backends.protocols import Trainer
-from labelloop import folders
-from labelloop.artefacts import fetch_artefact, write_digest
+from labelloop.artefacts import fetch_artefact
 from labelloop.datasets import Dataset
-from labelloop.errors import LeaseLost, ServiceDown, UsageError
+from labelloop.errors import DataError, LeaseLost, ServiceDown, UsageError
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import promotions_of
 from labelloop.store.trainings import (
     finish_training,
-    next_version,
     queue_training,
     training,
     training_id_of,
@@ -33,8 +31,9 @@ from labelloop.values import Artefact, Budget, Metrics
 from sync.freezing import lay_out, open_dataset
 from sync.gate import Verdict, judge
 from sync.promotion import plan_promotion, uses_media
-from sync.registration import register_training
+from sync.registration import register_or_leave
 from sync.runtime import Runtime
+from sync.versions import finish_artefact, published
 
 log = logging.getLogger(__name__)
 
@@ -121,30 +120,40 @@ class _TrainingRun:
         artefact = self._fit(folder, champion_folder)
         candidate = self.trainer.evaluate(artefact.path, folder)
         self.lease.check()
-        served = self.trainer.evaluate(champion_folder, folder) if champion_folder is not None else None
+        served = self._measured(champion_folder, folder) if champion_folder is not None else None
         self.lease.check()
         verdict = judge(candidate, served, self.trainer.headline)
-        version = next_version(store, self.project.project_id, self.project.backend)
-        digest = write_digest(artefact.path)
-        uri = folders.publish(
-            artefact.path, folders.join(self.runtime.services.artifacts, "models", f"{version}-{digest[:12]}")
-        )
+        digest = finish_artefact(self.project.backend, artefact.path)
+        self.lease.check()
         record = self._record(artefact, candidate, served, verdict, failed, frozen)
-        with self.lease.writing() as connection:
+        with (
+            published(self.runtime, self.project, artefact.path, digest) as version,
+            self.lease.writing() as connection,
+        ):
             update_training(
-                store, connection, self.project.project_id, self.row.training_id,
-                candidate=version, path=uri, digest=digest, base_version=champion.candidate if champion else None,
+                store, connection, self.project.project_id, self.row.training_id, candidate=version.name,
+                path=version.path, digest=digest, base_version=champion.candidate if champion else None,
             )  # fmt: skip
             finish_training(store, connection, self.row, verdict.outcome, verdict.reason, record)
             promotion = None
             if verdict.outcome == "promoted":
-                promotion = plan_promotion(store, connection, self.project, version, uri, digest, self.row.training_id)
+                promotion = plan_promotion(
+                    store, connection, self.project, version.name, version.path, digest, self.row.training_id
+                )
         log.info("training over", extra={"training": self.row.training_id, "outcome": verdict.outcome})
-        _register_or_leave(self.runtime, self.project, self.row.training_id)
+        register_or_leave(self.runtime, self.project, self.row.training_id)
         return promotion
 
     def _fetch(self) -> Any:
         return self.runtime.media.fetch if uses_media(self.project) else None
+
+    def _measured(self, champion: Path, folder: Path) -> Metrics | None:
+        """The champion on the same holdout; None for one that was brought in and that this trainer cannot measure."""
+        try:
+            return self.trainer.evaluate(champion, folder)
+        except (DataError, UsageError) as error:
+            log.warning("champion not measured", extra={"training": self.row.training_id, "reason": str(error)})
+            return None
 
     def _fetch_version(self, row: TrainingRow | None) -> Path | None:
         if row is None or row.path is None or row.digest is None:
@@ -193,14 +202,6 @@ def _summary(metrics: Metrics) -> dict[str, Any]:
     summary = asdict(metrics)
     del summary["per_item"]
     return summary
-
-
-def _register_or_leave(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
-    """Register now if MLflow answers; a reconcile asks again later if not."""
-    try:
-        register_training(runtime, project, training_id)
-    except ServiceDown as error:
-        log.warning("registration put off", extra={"training": training_id, "reason": str(error)})
 
 
 def evaluate_version(

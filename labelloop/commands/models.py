@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -105,3 +106,64 @@ def rollback(
     promotion = plan_ranking(runtime, row, version or earlier[-1])
     runtime.queue.enqueue(promote_request(promotion))
     say({"project": row.project_id, "promotion": promotion}, as_json, f"rollback {promotion} is queued")
+
+
+def register(
+    project: Wanted,
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="a checkpoint, a pipeline folder or package, a rule file")
+    ],
+    promote: Annotated[bool, typer.Option("--promote/--no-promote", help="serve it: rank, push, switch")] = True,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="of the backend; see its guide in docs")
+    ] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version of a model that was not trained here; `models`, `promote`, `rollback` and `evaluate` then know it."""
+    from sync.importing import import_version, options_of
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    found = import_version(runtime, row, sources, options_of(option or []), promote=promote)
+    report = {
+        "project": row.project_id,
+        "version": found.version.name,
+        "digest": found.version.digest,
+        "known": found.known,
+        "promotion": found.promotion,
+        "queued": found.queued,
+    }
+    lines = [f"{found.version.name} {'was registered before' if found.known else 'is registered'}"]
+    if found.promotion:
+        when = "is queued" if found.queued else "begins when Redis is back"
+        lines.append(f"promotion {found.promotion} {when}; `labelloop models` shows its steps")
+    elif promote:
+        lines.append("it is served already")
+    say(report, as_json, "\n".join(lines))
+
+
+def prelabel(
+    project: Wanted,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the jobs to their end")] = True,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="predict again what failed for a reason that may have passed")
+    ] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-annotate the whole project with the served version, by jobs; run again, it joins what runs and adds the rest."""
+    from labelloop.progress import progress_bar
+    from sync.prelabelling import prelabel as predict_all
+    from sync.prelabelling import prelabel_text
+
+    runtime = open_runtime(settings)
+    row = project_of(runtime, project)
+    try:
+        report = predict_all(runtime, row, wait=wait, retry=retry, progress=progress_bar("prelabel", silent=as_json))
+    except KeyboardInterrupt:
+        print(f"the jobs go on without this; look again: labelloop prelabel {project!r}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    say(report.to_json(), as_json, prelabel_text(report, waited=wait))
+    if wait and report.lacking:
+        raise typer.Exit(1)

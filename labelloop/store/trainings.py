@@ -1,4 +1,4 @@
-"""Training attempts in the store: queued, started, finished with an outcome."""
+"""Training attempts in the store: queued, started, finished with an outcome; and versions that were brought in."""
 
 from __future__ import annotations
 
@@ -58,6 +58,31 @@ def note_queued(
     store.insert_missing(connection, trainings, [row])
 
 
+def note_imported(store: Store, connection: Connection, project_id: int, training_id: str, **values: Any) -> None:
+    """Note a version that was not trained here, within the caller's transaction: no dataset, no labels, no outcome to wait for.
+
+    `values`: candidate, path, digest, reason, metrics.
+    """
+    scope = store.scope(trainings, project_id)
+    number = connection.execute(select(func.coalesce(func.max(trainings.c.number), 0)).where(scope)).scalar_one()
+    now = utc_now()
+    row = {
+        "project_id": project_id,
+        "training_id": training_id,
+        "dataset_id": "",
+        "attempt": 1,
+        "number": number + 1,
+        "label_count": 0,
+        "base_version": None,
+        "outcome": "imported",
+        "queued_at": now,
+        "started_at": now,
+        "finished_at": now,
+        **values,
+    }
+    store.insert_missing(connection, trainings, [row])
+
+
 def training(store: Store, project_id: int, training_id: str) -> TrainingRow:
     """One attempt; UsageError when there is none of that id."""
     found = [row for row in trainings_of(store, project_id) if row.training_id == training_id]
@@ -108,8 +133,11 @@ def running_training(store: Store, project_id: int) -> TrainingRow | None:
 
 
 def last_finished(store: Store, project_id: int) -> TrainingRow | None:
-    """The last attempt with an outcome, whatever it was; the next trigger counts from its dataset."""
-    done = [row for row in trainings_of(store, project_id) if row.outcome is not None]
+    """The last attempt with an outcome, whatever it was; the next trigger counts from its dataset.
+
+    A version that was brought in was trained on none, so nothing is counted from it.
+    """
+    done = [row for row in trainings_of(store, project_id) if row.outcome not in (None, "imported")]
     return done[-1] if done else None
 
 

@@ -176,6 +176,10 @@ class FakeLabelStudio:
             self.model_version = ""
         return gone
 
+    def get_project(self, project_id: int) -> dict[str, Any]:
+        self._called("get_project")
+        return {"id": project_id, "model_version": self.model_version}
+
     def set_model_version(self, project_id: int, serving_id: str) -> None:
         self._called("set_model_version")
         self.model_version = serving_id
@@ -219,6 +223,9 @@ class RecordedQueue:
     def enqueue(self, request: JobRequest) -> bool:
         self.requests.append(request)
         return True
+
+    def active(self, jobs: Sequence[str]) -> set[str]:
+        return set()
 
     def report(self, job: str, share: float, message: str) -> None:
         assert 0.0 <= share <= 1.0

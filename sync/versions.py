@@ -1,0 +1,59 @@
+"""A model version as an artefact: finished, sealed by its digest, named and published, whoever made it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends import backend_module
+from labelloop import folders
+from labelloop.artefacts import write_digest
+from labelloop.errors import NotReady
+from labelloop.store import ProjectRow
+from labelloop.store.leases import holding
+from labelloop.store.trainings import next_version
+from sync.runtime import Runtime
+
+LEASE_TTL_S = 30.0
+#: Another one publishes its artefact meanwhile, perhaps to a slow bucket.
+LEASE_WAIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version: its name, the address of its artefact and the artefact's digest."""
+
+    name: str
+    path: str
+    digest: str
+
+
+def finish_artefact(backend: str, folder: Path) -> str:
+    """Let a backend add what serves a version faster on this machine (its engine), and seal the folder; its digest."""
+    prepare = getattr(backend_module(backend), "prepare_version", None)
+    if prepare is not None:
+        prepare(folder)
+    return write_digest(folder)
+
+
+@contextmanager
+def published(runtime: Runtime, project: ProjectRow, folder: Path, digest: str) -> Iterator[Version]:
+    """The project's next version with this artefact; the block must note it in the store.
+
+    Under a lease, so that a training and a registration that end together get two names.
+    """
+    end = time.monotonic() + LEASE_WAIT_S
+    while time.monotonic() < end:
+        with holding(runtime.store, project.project_id, "version", LEASE_TTL_S) as lease:
+            if lease is not None:
+                name = next_version(runtime.store, project.project_id, project.backend)
+                target = folders.join(runtime.services.artifacts, "models", f"{name}-{digest[:12]}")
+                uri = folders.publish(folder, target)
+                lease.check()
+                yield Version(name, uri, digest)
+                return
+        time.sleep(0.2)
+    raise NotReady(f"another version of {project.title!r} is being published for {LEASE_WAIT_S:.0f} s; try again later")
