@@ -30,8 +30,8 @@ BUDGET_S = 50.0
 MAX_TASKS = 50_000
 #: A serving id's median order key hardly moves: its predictions are written at once.
 MEDIAN_S = 30.0
-#: Decoded tasks of one request that wait for the model, at least and at most.
-AHEAD = (8, 64)
+#: Tasks of one request that are being fetched or wait for the model, at least and at most.
+AHEAD = (16, 64)
 
 
 class PlaceLike(Protocol):

@@ -78,6 +78,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["served_models"] = models
     app.extensions["hints"] = hints
+    app.extensions["answering"] = answering
     answer_errors_as_json(app)
     drain_bodies(app)
     _guard(app, settings)

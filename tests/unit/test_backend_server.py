@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backend_bench import IMAGE_CONFIG, TEXT_CONFIG, Bench, reasons, request_of, span, task
+from backend_bench import IMAGE_CONFIG, TEXT_CONFIG, Bench, request_of, span, task
 
 from labelloop.logs import JsonLines
 from labelloop.store import Place
