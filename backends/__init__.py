@@ -28,13 +28,19 @@ BACKENDS: dict[str, BackendEntry] = {
 }
 
 
-def backend_module(name: str) -> ModuleType:
-    """The package of a backend, with `load` and `trainer`; UsageError for an unknown name or a missing library."""
+def backend_entry(name: str) -> BackendEntry:
+    """Where a backend lives; UsageError names the known ones."""
     entry = BACKENDS.get(name)
     if entry is None:
         close = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(f"no backend {name!r}{hint} Known backends: {', '.join(sorted(BACKENDS))}")
+    return entry
+
+
+def backend_module(name: str) -> ModuleType:
+    """The package of a backend, with `load` and `trainer`; UsageError for an unknown name or a missing library."""
+    entry = backend_entry(name)
     missing = [library for library in entry.libraries if find_spec(library) is None]
     if missing:
         raise UsageError(

@@ -17,10 +17,14 @@ def project_create(
     classes: Annotated[
         str | None, typer.Option("--classes", help="comma-separated, in the order of the config")
     ] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="instead of the template's, as `rules`")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make (or repair) a project from a template: label config, guideline, order, webhook, ML backend."""
+    from dataclasses import replace
+
+    from backends import backend_entry
     from labelloop.settings import ProjectSettings
     from sync.projects import create_project
     from templates.catalogue import load_template
@@ -29,6 +33,9 @@ def project_create(
     services = runtime.services
     own = runtime.settings.for_project(title)
     chosen = load_template(template or own.project.task_type or "")
+    if backend is not None:
+        backend_entry(backend)
+        chosen = replace(chosen, backend=backend)
     names = classes.split(",") if classes else list(own.project.classes) or list(chosen.example_classes)
     configured = title in runtime.settings.projects
     used = own if configured else ProjectSettings.model_validate(dict(chosen.defaults))

@@ -24,7 +24,7 @@ from labelloop.demo.reading_back import read_back
 from labelloop.demo.screen import Screen
 from labelloop.errors import ServiceError, UsageError
 from labelloop.label_studio import LabelStudio
-from labelloop.services.local import LocalRun, up
+from labelloop.services.local import ALL_SERVICES, BACKENDS, LocalRun, up
 from labelloop.services.state import read_state
 from labelloop.services.supervisor import interrupted_by_terminate
 from labelloop.settings import ServiceSettings
@@ -237,10 +237,12 @@ class Demo:
 def started(services: ServiceSettings, options: DemoOptions, screen: Screen) -> Iterator[Demo]:
     """Every service of the demo running; on leaving, everything has ended."""
     settings = services.model_copy(update={"task_lock_ttl_s": DEMO_LOCK_TTL_S, "sweep_every_s": 45.0})
+    idle = set(BACKENDS) - {project.backend for project in options.projects}
     with screen.stage("services"):
         running = up(
             settings,
             screen.say,
+            names=[name for name in ALL_SERVICES if name not in idle],
             ports=options.ports,
             label_studio_program=options.label_studio_program,
             envs=options.envs,

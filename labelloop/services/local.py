@@ -26,7 +26,7 @@ from labelloop.services.state import FolderLock, end_leftovers, read_state
 from labelloop.services.supervisor import Report, Supervisor
 from labelloop.settings import ServiceSettings, inherited_environment, service_environment
 
-BACKENDS = ("yolo", "spacy_nlp", "sklearn_text")
+BACKENDS = ("yolo", "spacy_nlp", "sklearn_text", "rules")
 WORKERS: Mapping[str, tuple[str, ...]] = {
     "worker-train": ("train",),
     "worker-predict": ("predict",),

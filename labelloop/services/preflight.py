@@ -29,6 +29,7 @@ MEMORY_GB: Mapping[str, float] = {
     "yolo": 1.0,
     "spacy_nlp": 0.6,
     "sklearn_text": 0.4,
+    "rules": 0.3,
     "worker-train": 1.5,
     "worker-predict": 0.3,
     "worker-sync": 0.5,
@@ -42,6 +43,7 @@ EXTRAS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "yolo": (("flask", "server"), ("torch", "yolo"), ("ultralytics", "yolo")),
     "spacy_nlp": (("flask", "server"), ("spacy", "spacy")),
     "sklearn_text": (("flask", "server"), ("sklearn", "sklearn"), ("skops", "sklearn")),
+    "rules": (("flask", "server"), ("regex", "rules")),
 }
 
 

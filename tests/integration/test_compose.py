@@ -31,7 +31,7 @@ BIN = Path(sys.executable).parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 #: Those that run our code or a program of our environment; the others are official images.
-BACKENDS = ["yolo", "yolo-gpu", "spacy-nlp", "sklearn-text"]
+BACKENDS = ["yolo", "yolo-gpu", "spacy-nlp", "sklearn-text", "rules"]
 BY_HAND = ["mlflow", "receiver", "worker-sync", "worker-train", "scheduler", *BACKENDS]
 STORE = re.compile(r"postgresql\+psycopg://labelloop:[^@]*@postgres\.labelloop\.internal:5432/(\w+)")
 HOST = re.compile(r"([\w-]+)\.labelloop\.internal:(\d+)")

@@ -44,7 +44,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 def test_every_service_of_the_loop_is_there() -> None:
     wanted = {"label-studio", "postgres", "redis", "mlflow", "receiver", "worker-train", "worker-sync", "scheduler"}
-    assert wanted | {"yolo", "yolo-gpu", "spacy-nlp", "sklearn-text"} <= set(SERVICES)
+    assert wanted | {"yolo", "yolo-gpu", "spacy-nlp", "sklearn-text", "rules"} <= set(SERVICES)
     assert SERVICES["label-studio"]["image"] == "heartexlabs/label-studio:1.23.2"
     assert SERVICES["yolo-gpu"]["profiles"] == ["gpu"] and "devices" in str(SERVICES["yolo-gpu"]["deploy"])
 
@@ -105,7 +105,7 @@ def test_our_environment_names_settings_that_exist() -> None:
 
 def test_every_backend_that_others_reach_has_its_password() -> None:
     backends = {name: service for name, service in OURS.items() if "backends" in service["command"]}
-    assert {"yolo", "yolo-gpu", "spacy-nlp", "sklearn-text"} <= set(backends)
+    assert {"yolo", "yolo-gpu", "spacy-nlp", "sklearn-text", "rules"} <= set(backends)
     for service in backends.values():
         assert "0.0.0.0" in service["command"]  # noqa: S104
         assert service["environment"]["LABELLOOP_BACKEND_PASSWORD_FILE"] == "/run/secrets/backend_password"
