@@ -198,15 +198,9 @@ class Shelves:
         """This process's connection: one that was opened before a fork belongs to the parent."""
         if self._opened is None or self._opened[0] != os.getpid():
             self.folder.mkdir(parents=True, exist_ok=True)
-            index = sqlite3.connect(
-                self.folder / "index.sqlite3", timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            index = _opened_index(self.folder / "index.sqlite3")
             self._opened = (os.getpid(), index)
             self._closing = weakref.finalize(self, index.close)
-            index.execute("pragma journal_mode = wal")
-            index.execute("pragma synchronous = normal")
-            index.execute("pragma foreign_keys = on")
-            index.executescript(_SCHEMA)
         return self._opened[1]
 
     def _remove_strays(self) -> None:
@@ -222,6 +216,31 @@ class Shelves:
                         known = {row[0] for row in self._index.execute("select name from contents")}
                 if path.name not in known:
                     path.unlink()
+
+
+def _opened_index(file: Path) -> sqlite3.Connection:
+    """A connection to the index, made where there is none.
+
+    While one process makes it, SQLite refuses others at once, whatever the timeout: they try again.
+    """
+    index = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    end = time.monotonic() + _BUSY_S
+    try:
+        while True:
+            try:
+                index.execute("pragma journal_mode = wal")
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        index.execute("pragma synchronous = normal")
+        index.execute("pragma foreign_keys = on")
+        index.executescript(_SCHEMA)
+    except BaseException:
+        index.close()
+        raise
+    return index
 
 
 def keep_file(source: Path, target: Path) -> None:

@@ -142,11 +142,15 @@ def odd_bytes() -> dict[str, bytes]:
 
 
 class Site:
-    """The server; `requests` holds (host, path, whether a token came along) of what it was asked."""
+    """The server; `requests` holds (host, path, whether a token came along) of what it was asked.
+
+    What is in `hanging` is sent by half, and then nothing.
+    """
 
     def __init__(self, limit: int) -> None:
         self.files = {f"/data/upload/1/{name}": data for name, data in (bad_bytes() | odd_bytes()).items()}
         self.files |= {f"/data/upload/1/good-{n}.png": saved(noise(100 + n), "PNG") for n in range(20)}
+        self.hanging: set[str] = set()
         self.limit = limit
         self.requests: list[tuple[str, str, bool]] = []
         self.closing = threading.Event()
@@ -189,7 +193,11 @@ class Site:
         self.requests.append((to.headers.get("Host", ""), path, "authorization" in to.headers))
         name = path.strip("/").rpartition("/")[2]
         try:
-            if path in self.files:
+            if path in self.hanging:
+                self._give(to, self.files[path][: len(self.files[path]) // 2], told=len(self.files[path]))
+                to.wfile.flush()
+                self.closing.wait(300)
+            elif path in self.files:
                 self._give(to, self.files[path])
             elif name in self.redirects:
                 to.send_response(302)
