@@ -21,7 +21,8 @@ from backends.answering import Answer, Answering, read_request
 from backends.connections import connect
 from backends.serving import ServedModels
 from labelloop.errors import UsageError
-from labelloop.hints import START_TRAINING, HintSender, project_of
+from labelloop.hints import START_TRAINING, HintSender, event_name, project_of
+from labelloop.http_serving import is_authorized
 from labelloop.settings import ServiceSettings, load_settings
 
 #: Seconds after the first request of a process in which /predict waits for the models that are being loaded.
@@ -37,7 +38,7 @@ class PluginService:
         real = connect(backend_name, services)
         self.models = ServedModels(backend_name, real.loader, real.store, services.data / "backends" / backend_name)
         self.hints = HintSender(real.queue)
-        self._answering = Answering(self.models, real.store, real.media)
+        self._answering = Answering(self.models, real.store, real.media, budget_s=services.predict_budget_s)
         self._settled_at = time.monotonic() + FIRST_LOOK_S
         self.models.start()
 
@@ -57,7 +58,10 @@ class PluginService:
         """One answer per task, as our own server gives them; DataError for something else than tasks and a config."""
         asked = read_request({"tasks": tasks, "project": project, "label_config": label_config})
         self._wait_for(asked.project_id, FIRST_LOOK_S)
-        return self._answering.answer(asked)
+        answers = self._answering.answer(asked)
+        if asked.project_id is not None and any(answer.reason == "deadline" for answer in answers):
+            self.hints.give("predict", asked.project_id)
+        return answers
 
     def take(self, event: Any, project: Any) -> bool:
         """Hand an event on as a hint, as our own server does, without waiting; whether it named a project."""
@@ -201,11 +205,31 @@ class PluginManager:
         return [cls.model_class.service().serving_id(project)]
 
 
-def _replace_manager() -> None:
+def _replace_manager(services: ServiceSettings) -> None:
     """Let the server's endpoints ask a manager of ours: they look it up in their module at each request."""
     api: Any = import_module("label_studio_ml.api")
     if not isinstance(api._manager, PluginManager):
         api._manager = type("LabelloopManager", (PluginManager, api.LabelStudioMLManager), {})()
+        if services.backend_login is not None:
+            api._server.before_request(_password_check(*services.backend_login))
+
+
+def _password_check(user: str, password: str) -> Callable[[], tuple[dict[str, str], int] | None]:
+    """What asks for the backend's password where our own server does; the server of 1.0.9 has none to ask for."""
+    request = import_module("flask").request
+    api: Any = import_module("label_studio_ml.api")
+
+    def check() -> tuple[dict[str, str], int] | None:
+        if request.path == "/health" or is_authorized(request.headers.get("Authorization"), user, password):
+            return None
+        if request.path == "/webhook":  # Label Studio's automatic webhook has no credentials, and an event is a hint
+            body = request.get_json(force=True, silent=True)
+            project_id = project_of(body.get("project")) if event_name(body) not in (None, START_TRAINING) else None
+            if project_id is not None and api._manager.model_class.service().models.knows(project_id):
+                return None
+        return {"error": "expected the backend's credentials: Authorization: Basic with user and password"}, 401
+
+    return check
 
 
 # -- both -----------------------------------------------------------------------------------------------------------------
@@ -223,7 +247,7 @@ def plugin_class(name: str, config: Path | None = None) -> type[LabelloopPlugin]
     services = load_settings(config).services
     published: Any = import_module("label_studio_ml.model")
     if hasattr(published, "LabelStudioMLManager"):
-        _replace_manager()
+        _replace_manager(services)
     members = {"service": OncePerProcess(lambda: PluginService(name, services)), "__doc__": f"labelloop's {name}."}
     # Made by call, because the base class is there in some environments only.
     return type(f"Labelloop_{name}", (LabelloopPlugin, published.LabelStudioMLBase), members)

@@ -95,7 +95,9 @@ def published_server(folder: Path, services: ServiceSettings, port: int, preface
             [program, *command_of_the_guide("label-studio-ml start")[1:], "--port", str(port)],
             cwd=folder, env=environment, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False, auth=services.backend_login
+    ) as client:
         try:
             end = time.monotonic() + 240
             while not _answers(client):

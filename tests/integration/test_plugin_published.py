@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from backends.__main__ import make_app
 from labelloop.queueing import Queue
@@ -76,7 +77,9 @@ class Published:
         return results
 
     def tell(self, body: dict[str, Any]) -> httpx.Response:
-        return self.client.post("/webhook", json=body)
+        """Label Studio sends a backend's credentials with everything but the events of its automatic webhook."""
+        known = self.services.backend_login if body["action"] == "START_TRAINING" else None
+        return self.client.post("/webhook", json=body, auth=known)
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text(encoding="utf-8")
@@ -86,7 +89,7 @@ class Published:
 def server(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Published]:
     """One server for the tests of this file, with two projects and one trained version."""
     folder = tmp_path_factory.mktemp("plugin")
-    services = ServiceSettings(data=folder / "data", redis_url=redis_url)
+    services = ServiceSettings(data=folder / "data", redis_url=redis_url, backend_password=SecretStr("p4ss"))
     services.data.mkdir()
     store = open_store(services.database)
     version = trained_version(folder)
@@ -105,7 +108,7 @@ def of_our_own_server(server: Published, folder: Path, body: dict[str, Any]) -> 
     }))  # fmt: skip
     try:
         until(lambda: app.extensions["served_models"].row(PROJECT) is not None)
-        return app.test_client().post("/predict", json=body).get_json()["results"]
+        return app.test_client().post("/predict", json=body, auth=server.services.backend_login).get_json()["results"]
     finally:
         app.extensions["served_models"].stop()
         app.extensions["hints"].close()
@@ -165,7 +168,7 @@ def test_b2_start_training_carries_no_data_and_asks_for_one_training(server: Pub
     for _ in range(3):
         assert server.tell(event_body("START_TRAINING")).status_code == 201
     until(lambda: jobs(server.queue) == [f"trainnow-p{PROJECT}"])
-    for body in ({"action": "START_TRAINING"}, {"action": "START_TRAINING", "project": None}, {"action": "NEWS"}):
+    for body in ({"action": "START_TRAINING"}, {"action": "START_TRAINING", "project": None}):
         answer = server.tell(body)
         assert (answer.status_code, answer.json()) == (201, {"accepted": False})
     assert jobs(server.queue) == [f"trainnow-p{PROJECT}"]
@@ -179,6 +182,19 @@ def test_an_event_enqueues_one_reconcile_and_nothing_else(server: Published, emp
     until(lambda: server.queue.is_dirty(PROJECT))
     kept = [path.name for path in (server.folder / "sklearn_text").iterdir() if path.is_dir()]
     assert [name for name in kept if name.isdigit()] == [], "1.0.9 itself keeps every event with its token in a folder"
+
+
+def test_with_a_password_strangers_get_nothing_but_hints_about_served_projects(
+    server: Published, empty_redis: str
+) -> None:
+    assert server.client.get("/health", auth=None).status_code == 200
+    for path, body in (("/setup", setup_body()), ("/predict", predict_body(task(1))), ("/train", {"project": "3.1"})):
+        assert server.client.post(path, json=body, auth=None).status_code == 401
+        assert server.client.post(path, json=body, auth=("labelloop", "wrong")).status_code == 401
+    for body in (event_body("START_TRAINING"), event_body("ANNOTATION_CREATED", 77), {"action": 1}, []):
+        assert server.client.post("/webhook", json=body, auth=None).status_code == 401
+    assert server.tell(event_body("ANNOTATION_CREATED")).json() == {"accepted": True}
+    until(lambda: jobs(server.queue) == [f"reconcile-p{PROJECT}"])
 
 
 def test_the_other_endpoints_of_that_server_answer_too(server: Published, empty_redis: str) -> None:

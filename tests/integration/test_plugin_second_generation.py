@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from backends import plugin
+from backends import BACKENDS, plugin
 from labelloop.errors import UsageError
 from labelloop.queueing import Queue
 from labelloop.store import Store
@@ -148,6 +148,20 @@ def test_b2_fit_takes_the_calls_of_both_lines_and_a_training_without_data(
     until(lambda: jobs(queue) == [f"trainnow-p{PROJECT}"])
 
 
+def test_tasks_that_the_deadline_overtakes_are_asked_for_in_bulk(
+    stand_in: Any, model_class: Any, sqlite_store: Store, version: tuple[Path, str], queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    serving_id = serve(sqlite_store, version)
+    monkeypatch.setenv("LABELLOOP_PREDICT_BUDGET_S", "0.000001")
+    hurried = plugin.plugin_class("sklearn_text")
+    client = stand_in.init_app(hurried).test_client()
+    results = client.post("/predict", json=predict_body(task(1), task(2))).get_json()["results"]
+    assert [(result["result"], result["model_version"]) for result in results] == [([], serving_id)] * 2
+    until(lambda: jobs(queue) == [f"reconcile-p{PROJECT}"])
+    hurried.service().close()
+
+
 def test_every_event_that_its_server_hands_over_is_a_hint(model_class: Any, queue: Queue) -> None:
     model = model_class(project_id=str(PROJECT), label_config=setup_body()["schema"])
     body = event_body("ANNOTATIONS_DELETED")
@@ -171,3 +185,12 @@ def test_a_child_process_makes_its_own_service(model_class: Any, monkeypatch: py
 def test_what_is_missing_is_said_when_the_class_is_made(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         plugin.plugin_class(name)
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_each_backend_is_a_plugin(name: str, stand_in: Any, model_class: Any) -> None:
+    made: Any = plugin.plugin_class(name)
+    client = stand_in.init_app(made).test_client()
+    results = client.post("/predict", json=predict_body(task(1), task(2))).get_json()["results"]
+    assert [(result["result"], result["model_version"]) for result in results] == [([], f"{name}-none")] * 2
+    made.service().close()
