@@ -71,13 +71,24 @@ def arguments(described: str, repeats: int) -> argparse.Namespace:
 
 
 def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print a benchmark: every comparison has at least `what`, `peer` and what `Timings.to_json` gives."""
+    """Print a benchmark: every comparison has at least `what`, `peer`, `equal` and what `Timings.to_json` gives.
+
+    The JSON has `rows` with `what`, `ours` and `peer` in seconds, `ratio`, `must_be` (none: told only), `ok`, and the rest.
+    """
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
     if as_json:
-        report = {"benchmark": name, "machine": machine, "comparisons": comparisons}
+        report = {"benchmark": name, "machine": machine, "rows": [_row(each) for each in comparisons]}
         print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
         return
     print(f"{'what':44} {'ours':>10} {'peer':>10} {'peer/ours':>10} {'from':>8} {'to':>8}  peer")
     for row in comparisons:
         numbers = f"{row['ours_s']:9.4f}s {row['peer_s']:9.4f}s {row['ratio']:10.2f}"
         print(f"{row['what']:44} {numbers} {row['ratio_low']:8.2f} {row['ratio_high']:8.2f}  {row['peer']}")
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    more = {key: value for key, value in found.items() if key not in ("what", "peer", "ours_s", "peer_s", "ratio")}
+    return {
+        "what": found["what"], "ours": found["ours_s"], "peer": found["peer_s"], "ratio": found["ratio"],
+        "must_be": None, "ok": bool(found["equal"]), "unit": "s", "peer_name": found["peer"], **more,
+    }  # fmt: skip
