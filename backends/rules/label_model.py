@@ -95,24 +95,33 @@ def learned_from_gold(model: LabelModel, fired: Floats, truth: Floats, keep_prio
 
 
 def learned_from_agreement(model: LabelModel, fired: Floats, keep_priors: bool = False) -> LabelModel:
-    """The model with accuracies estimated without labels, by expectation maximisation over the unknown classes.
+    """The model with accuracies estimated without labels; see `estimated_truth`."""
+    truth, priors = _estimated(model, fired, keep_priors)
+    right = (fired * truth[:, model.columns]).sum(axis=0)
+    return _with_counts(model, fired.sum(axis=0), right, "agreement", None if keep_priors else priors)
+
+
+def estimated_truth(model: LabelModel, fired: Floats, keep_priors: bool = False) -> Floats:
+    """(items, classes) probabilities without labels, by expectation maximisation over the unknown classes.
 
     `fired` is (items, voters), all items, also those on which nothing fires: how often a voter is silent is part of
     the evidence. Each voter fires with one rate where its class is true and with another where it is not, independent of
     the others (Dawid and Skene 1979, doi:10.2307/2346806, with silence as an answer; Ratner et al. 2016,
     arXiv:1605.07723, for rules). The declared accuracies say which solution is meant and hold where little is seen.
     """
-    given = model.priors
-    count, voted = len(fired), fired.sum(axis=0)
-    columns, priors = model.columns, given
+    return _estimated(model, fired, keep_priors)[0]
+
+
+def _estimated(model: LabelModel, fired: Floats, keep_priors: bool) -> tuple[Floats, Floats]:
+    """(probabilities of the items' classes, class frequencies)."""
+    count, voted = max(len(fired), 1), fired.sum(axis=0)
+    columns, priors = model.columns, model.priors
     posterior = replace(model, temperature=1.0).probabilities(fired)
-    right = np.zeros(len(columns))
     for _ in range(_PASSES):
         if not keep_priors:
-            rivals = len(given) if model.exclusive else 2
+            rivals = len(priors) if model.exclusive else 2
             priors = (posterior.sum(axis=0) + _PRIOR_COUNT) / (count + _PRIOR_COUNT * rivals)
-        right = (fired * posterior[:, columns]).sum(axis=0)
-        accuracy = _smoothed(model, voted, right)
+        accuracy = _smoothed(model, voted, (fired * posterior[:, columns]).sum(axis=0))
         inside = np.clip(accuracy * voted / (count * priors[columns]), 1e-4, _MOST)
         outside = np.clip((1 - accuracy) * voted / (count * (1 - priors[columns])), 1e-4, _MOST)
         silent = np.log((1 - inside) / (1 - outside))
@@ -121,7 +130,7 @@ def learned_from_agreement(model: LabelModel, fired: Floats, keep_priors: bool =
         last, posterior = posterior, _posterior(priors, evidence + base, model.exclusive)
         if np.abs(posterior - last).max(initial=0.0) < _SETTLED:
             break
-    return _with_counts(model, voted, right, "agreement", None if keep_priors else priors)
+    return posterior, priors
 
 
 def fitted_temperature(held: Sequence[tuple[LabelModel, Floats, Floats]]) -> float:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from backends.rules.artefact import RuleSet
+from backends.rules.artefact import RuleSet, declared_model_of
 from backends.rules.gold import truth_for
-from backends.rules.items import Items, Truth, items_of, truth_of
-from backends.rules.label_model import Floats, learned_from_agreement
+from backends.rules.items import Truth, items_of, truth_of
+from backends.rules.label_model import Floats, estimated_truth
 from backends.rules.voting import Vote, Votes
 from labelloop.values import Region, TaskItem
 
@@ -21,6 +21,8 @@ from labelloop.values import Region, TaskItem
 _SIGNIFICANCE = 0.01
 _LEAST_CORRELATION = 0.1
 _LEAST_TOGETHER = 5
+#: Voters whose firings correlate so strongly do not help each other to find out what is true.
+_NEAR_COPY = 0.4
 
 
 @dataclass(frozen=True)
@@ -193,68 +195,69 @@ def _correlated(rules: RuleSet, votes: Votes, truths: Sequence[Truth | None]) ->
     items = items_of(cast, rules.file, rules.model.voters, rules.voters.spans)
     if not items.fired.any():
         return []
-    truth = truth_of(items, [truths[at] or frozenset() for at in known], rules.model.classes) if known else None
-    return _pairs(rules, items, truth)
+    if known:
+        truth = truth_of(items, [truths[at] or frozenset() for at in known], rules.model.classes)
+    else:
+        truth = _truth_without_copies(rules, items.fired)
+    return _pairs(rules, items.fired, truth)
 
 
-def _pairs(rules: RuleSet, items: Items, truth: Floats | None) -> list[CorrelatedPair]:
+def _truth_without_copies(rules: RuleSet, fired: Floats) -> Floats:
+    """The estimated classes, by one voter of each group of near copies: several would vote themselves into the truth."""
+    declared = declared_model_of(rules.file, rules.tables, rules.voters)
+    alike = _correlation(fired.T @ fired / len(fired), fired.mean(axis=0)) >= _NEAR_COPY
+    kept: list[int] = []
+    for column in np.argsort(-fired.sum(axis=0), kind="stable").tolist():
+        if not any(alike[column, other] for other in kept):
+            kept.append(column)
+    kept.sort()
+    model = replace(declared, voters=tuple(declared.voters[column] for column in kept))
+    return estimated_truth(model, fired[:, kept], rules.file.priors is not None)
+
+
+def _pairs(rules: RuleSet, fired: Floats, truth: Floats) -> list[CorrelatedPair]:
     """The joint firings of two voters of a label against what follows from their rates inside each class."""
     from scipy.stats import poisson
 
-    model, fired = rules.model, items.fired
+    model, columns = rules.model, rules.model.columns
     titles = {rule.name: rule.title for rule in rules.file.rules}
-    count, rates = len(fired), fired.mean(axis=0)
-    together = fired.T @ fired
-    columns = model.columns
+    together, expected = fired.T @ fired, _expected_together(rules, fired, truth)
+    beyond = _correlation(together / len(fired), fired.mean(axis=0), expected / len(fired))
     pairs = [
         (one, other)
-        for one, other in zip(*np.nonzero(np.triu(together >= _LEAST_TOGETHER, 1)), strict=True)
+        for one, other in np.argwhere(np.triu(together >= _LEAST_TOGETHER, 1)).tolist()
         if columns[one] == columns[other]
     ]
     found = []
-    expected = _expected_together(rules, fired, truth)
     for one, other in pairs:
         seen, awaited = int(together[one, other]), float(expected[one, other])
-        spread = np.sqrt(rates[one] * (1 - rates[one]) * rates[other] * (1 - rates[other]))
-        correlation = (seen - awaited) / count / spread if spread > 0 else 0.0
         chance = float(poisson.sf(seen - 1, awaited))
-        if correlation >= _LEAST_CORRELATION and chance * len(pairs) < _SIGNIFICANCE:
-            first, second = model.voters[one], model.voters[other]
-            found.append(
-                CorrelatedPair(
-                    titles[first.rule],
-                    titles[second.rule],
-                    first.label,
-                    seen,
-                    round(awaited, 2),
-                    round(float(correlation), 4),
-                )
-            )
+        if beyond[one, other] >= _LEAST_CORRELATION and chance * len(pairs) < _SIGNIFICANCE:
+            names = [titles[model.voters[column].rule] for column in (one, other)]
+            label, correlation = model.voters[one].label, round(float(beyond[one, other]), 4)
+            found.append(CorrelatedPair(names[0], names[1], label, seen, round(awaited, 2), correlation))
     return sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second))
 
 
-def _expected_together(rules: RuleSet, fired: Floats, truth: Floats | None) -> Floats:
-    """(voters, voters) joint firings if voters were independent given the class.
+def _correlation(joint: Floats, rates: Floats, expected: Floats | None = None) -> Floats:
+    """(voters, voters) correlation of firings whose joint rates are `joint`, beyond those expected (by chance alone)."""
+    spread = np.sqrt(rates * (1 - rates))
+    awaited = np.outer(rates, rates) if expected is None else expected
+    found: Floats = (joint - awaited) / np.maximum(np.outer(spread, spread), 1e-9)
+    return found
 
-    With `truth` from their rates inside each class. Without, from the accuracies that the label model estimates on the
-    same items: whatever those are, a pair of voters of class c cannot be expected together more than 1 / P(c) times as
-    often as by chance, so a pair that is goes beyond what any accuracy explains.
-    """
-    exclusive = rules.model.exclusive
-    if truth is not None and exclusive:
-        sizes = np.maximum(truth.sum(axis=0), 1e-9)
-        inside = fired.T @ truth / sizes
-        found: Floats = (inside * sizes) @ inside.T
-        return found
-    columns, count = rules.model.columns, len(fired)
-    if truth is not None:
-        right, sizes = (fired * truth[:, columns]).sum(axis=0), truth.sum(axis=0)[columns]
-    else:
-        model = learned_from_agreement(rules.model, fired, rules.file.priors is not None)
-        right = np.array([voter.accuracy for voter in model.voters]) * fired.sum(axis=0)
-        sizes = model.priors[columns] * count
-    yes = right / np.maximum(sizes, 1e-9)
-    no = (fired.sum(axis=0) - right) / np.maximum(count - sizes, 1e-9)
-    # Rates are compared for pairs of one class only, so that the size of the first one's class is that of both.
-    joint: Floats = sizes[:, None] * np.outer(yes, yes) + (count - sizes)[:, None] * np.outer(no, no)
-    return joint
+
+def _expected_together(rules: RuleSet, fired: Floats, truth: Floats) -> Floats:
+    """(voters, voters) joint firings if voters were independent given the class; `truth` may be probabilities."""
+    sizes = np.maximum(truth.sum(axis=0), 1e-9)
+    inside = fired.T @ truth / sizes
+    if rules.model.exclusive:
+        joint: Floats = (inside * sizes) @ inside.T
+        return joint
+    # Each class is there or not by itself. Only pairs of one class are compared, so the size of the first one's is both's.
+    columns = rules.model.columns
+    own = sizes[columns]
+    yes = inside[np.arange(len(columns)), columns]
+    no = (fired.sum(axis=0) - yes * own) / np.maximum(len(fired) - own, 1e-9)
+    several: Floats = own[:, None] * np.outer(yes, yes) + (len(fired) - own)[:, None] * np.outer(no, no)
+    return several
