@@ -28,7 +28,8 @@ class Labelled:
 def truth_for(rules: RuleSet, data: Mapping[str, Any], result: Sequence[Region] | None) -> Truth | None:
     """What a Label Studio result says of one control: its labels or spans; None where it says nothing.
 
-    A label without any span says that there is none; one without any choice leaves the choice open.
+    A label without any span, or without any of several choices, says that there is none; one without the one choice
+    leaves it open.
     """
     if result is None:
         return None
@@ -40,7 +41,9 @@ def truth_for(rules: RuleSet, data: Mapping[str, Any], result: Sequence[Region] 
         spans = labelled_spans(text, result, control.classes, control.name)
         return frozenset((span.start, span.end, span.label) for span in spans)
     chosen = chosen_classes(result, control.classes, control.name)
-    return frozenset(chosen if rules.voters.several else chosen[:1]) if chosen else None
+    if rules.voters.several:
+        return frozenset(chosen)
+    return frozenset(chosen[:1]) if chosen else None
 
 
 def read_split(dataset: Dataset, sets: Sequence[RuleSet], split: str) -> list[Labelled]:
