@@ -131,6 +131,8 @@ class MediaCache:
         """Whether to look again. Label Studio's uploads and objects in buckets are written once."""
         if isinstance(place, FilePlace):
             return self.rules.folder is None or file_state(place, self.rules.folder)[1] != known.stamp.state
+        if isinstance(place, WebPlace) and self.rules.is_upload(place.url):
+            return False
         return known.stamp.can_be_asked and self._clock() - known.checked_at > REVALIDATE_S
 
     def _read(self, key: str, place: Place, known: Remembered | None) -> Path:

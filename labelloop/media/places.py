@@ -118,6 +118,10 @@ class MediaRules:
         own = self.label_studio
         return (url.scheme, host_of(url), url.port) == (own.scheme, host_of(own), own.port)
 
+    def is_upload(self, url: httpx.URL) -> bool:
+        """Whether an address is a file that was uploaded to Label Studio, which gives each a name of its own."""
+        return self.is_label_studio(url) and url.path.startswith(self.label_studio.path.rstrip("/") + "/data/upload/")
+
     def verdict(self, url: httpx.URL) -> Verdict | None:
         """ "named" where the settings name this very host, "public" where a pattern covers it, None where neither does."""
         host, covered = host_of(url), False

@@ -272,6 +272,14 @@ def test_without_a_validator_and_with_the_server_away_the_file_of_yesterday_is_u
     assert [request.url.path for request in web.requests] == ["/a", "/plain", "/a"]
 
 
+def test_an_upload_of_label_studio_is_never_asked_about_again(media: MediaCache, web: Web, clock: Clock) -> None:
+    web.pages = {"/data/upload/1/a.png": picture(1), "/data/local-files/": picture(2)}
+    paths = [media.fetch(address) for address in ("/data/upload/1/a.png", "/data/local-files/?d=a.png")]
+    clock.now += 3 * DAY
+    assert [media.fetch(address) for address in ("/data/upload/1/a.png", "/data/local-files/?d=a.png")] == paths
+    assert [request.url.path for request in web.requests] == [*web.pages, "/data/local-files/"]
+
+
 def test_a_host_that_is_no_longer_allowed_is_refused_though_its_file_is_held(
     media: MediaCache, web: Web, tmp_path: Path
 ) -> None:
