@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ class LearnedPart:
 
     rules: RuleSet
     labels: ControlLabels
-    told: dict[str, Any]
+    done: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,21 @@ class _Fold:
     truth: Floats
 
 
-def learned_part(rules: RuleSet, labelled: Sequence[Labelled], seed: int) -> LearnedPart:
-    """Count on what is labelled, else estimate on all; each learning begins at what the rule file declares."""
+def learned_part(rules: RuleSet, labelled: Sequence[Labelled], seed: int, told: Callable[[float], None]) -> LearnedPart:
+    """Count on what is labelled, else estimate on all; each learning begins at what the rule file declares.
+
+    `told` is called with the share that is done.
+    """
     name = rules.control.name
     gold = [each for each in labelled if each.truths[name] is not None]
     used = gold or labelled
-    votes = rules.voters.ask([each.task for each in used])
+    votes = rules.voters.ask([each.task for each in used], told)
     declared = declared_model_of(rules.file, rules.tables, rules.voters)
     items = items_of(votes.cast, rules.file, declared.voters, rules.voters.spans)
     seen = items.fired.any(axis=1)
     keep = rules.file.priors is not None
     model, labels = declared, declared_labels(rules.control)
-    told: dict[str, Any] = {
+    done: dict[str, Any] = {
         "gold": len(gold), "tasks": len(used), "fired": sum(map(bool, votes.cast)),
         "errors": {rules.file.rules[at].title: count for at, count in sorted(votes.errors.items())},
     }  # fmt: skip
@@ -75,12 +78,12 @@ def learned_part(rules: RuleSet, labelled: Sequence[Labelled], seed: int) -> Lea
             labels = replace(labels, calibrated=True, temperature=temperature)
         pairs = _scored(folds, declared)
         labels = replace(labels, show_threshold=show_thresholds(pairs, rules.control.classes))
-        told |= {"out_of_fold": sum(map(len, pairs.values())), "temperature": model.temperature}
-    told |= {
+        done |= {"out_of_fold": sum(map(len, pairs.values())), "temperature": model.temperature}
+    done |= {
         "accuracies": model.source,
         "voters": {f"{voter.rule}: {voter.label}": round(voter.accuracy, 4) for voter in model.voters if voter.votes},
     }
-    return LearnedPart(replace(rules, model=model, labels=labels), labels, told)
+    return LearnedPart(replace(rules, model=model, labels=labels), labels, done)
 
 
 def enough_to_calibrate(truth: Floats) -> bool:

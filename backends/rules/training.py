@@ -103,9 +103,9 @@ def _learn(
 ) -> Artefact:
     learned = []
     for number, rules in enumerate(sets):
-        progress(0.1 + 0.8 * number / len(sets), f"asking the rules of {rules.control.name}")
-        learned.append(learned_part(rules, labelled, seed))
-    if not any(each.told["fired"] for each in learned):
+        told = _told(progress, number, len(sets), f"asking the rules of {rules.control.name}")
+        learned.append(learned_part(rules, labelled, seed, told))
+    if not any(each.done["fired"] for each in learned):
         raise NotReady("no rule fires on any task of this dataset; look at the fields that the rules read")
     progress(0.95, "writing the model")
     for number, each in enumerate(learned):
@@ -117,11 +117,16 @@ def _learn(
     params = {
         "rules": [rule.title for each in learned for rule in each.rules.file.rules],
         "continued": True,
-        "controls": {each.rules.control.name: each.told for each in learned},
+        "controls": {each.rules.control.name: each.done for each in learned},
     }
     (out_dir / "metrics.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
     progress(1.0, "learned")
     return Artefact(out_dir, params)
+
+
+def _told(progress: Progress, number: int, parts: int, message: str) -> Callable[[float], None]:
+    """What passes the share that is done of one part on, as a share of the whole training."""
+    return lambda done: progress(0.1 + 0.8 * (number + done) / parts, message)
 
 
 def _judged(rules: RuleSet, held: Sequence[Labelled], train: Sequence[Labelled]) -> _Judged:

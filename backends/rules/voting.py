@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from labelloop.values import TaskItem
 
 #: How many texts a pattern may give up on before it is no longer asked in this run.
 PATIENCE = 20
+_TOLD_EVERY = 200
 
 
 class Vote(NamedTuple):
@@ -52,13 +53,16 @@ class Voters:
         self.several = control.attributes.get("choice", "single").startswith("multiple")
         self._compiled = Matchers(file.rules, tables, functions, control.data_key, self.spans)
 
-    def ask(self, tasks: Sequence[TaskItem]) -> Votes:
+    def ask(self, tasks: Sequence[TaskItem], told: Callable[[float], None] | None = None) -> Votes:
         """Every rule's votes on every task. A rule that fails on a task abstains there, and it is told how it failed.
 
-        A pattern that runs out of time on PATIENCE tasks abstains on the rest: it would hold up all the others.
+        A pattern that runs out of time on PATIENCE tasks abstains on the rest: it would hold up all the others. `told`
+        is called now and then with the share of the tasks that is done; what it raises ends the asking.
         """
         votes, late = Votes(), Counter[int]()
-        for task in tasks:
+        for done, task in enumerate(tasks):
+            if told is not None and done % _TOLD_EVERY == 0:
+                told(done / len(tasks))
             cast: list[Vote] = []
             failed: dict[int, str] = {}
             facts = TaskFields(task, self.control.data_key)

@@ -310,12 +310,27 @@ def test_what_cannot_be_learned_is_said(learned: tuple[Path, Path, Path], tmp_pa
     with pytest.raises(DataError, match="no control 'topic' any more"):
         fit(gone, tmp_path / "v2", start)
 
+
+def test_a_lost_lease_stops_the_asking(learned: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, start, _ = learned
+    shares: list[float] = []
+
     def lost(share: float, message: str) -> None:
-        raise LeaseLost("taken over")
+        shares.append(share)
+        if share > 0.3:
+            raise LeaseLost("taken over")
 
     with pytest.raises(LeaseLost):
         rules.trainer().fit(data, tmp_path / "v2", start=start, budget=Budget(), progress=lost)
+    assert len(shares) > 2 and shares == sorted(shares) and shares[-1] < 0.9
     assert not (tmp_path / "v2").exists()
+
+
+def test_b5_a_class_without_any_label_shifts_no_other(tmp_path: Path) -> None:
+    rows = [row for row in rows_of(300, "train", 1) if row[1][0]["value"]["choices"] != ["b"]]
+    fit(dataset(tmp_path / "data", rows), tmp_path / "v2", topic_rules(tmp_path))
+    said = [outcome.regions[0]["value"]["choices"] for outcome in ask(tmp_path / "v2", "so one", "so five")]
+    assert said == [["a"], ["c"]]
 
 
 def test_few_labels_are_enough_to_begin(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def test_span_tests_compare_what_they_give(tmp_path: Path) -> None:
         ("box", keyword("a", "Cup", "x"), "rules label Choices and Labels"),
     ],
 )
-def test_what_does_not_fit_the_config_is_refused(control: str, said: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_l11_what_does_not_fit_the_config_is_refused(
+    control: str, said: dict[str, Any], told: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=told):
         version(tmp_path, control, said)
 
@@ -168,7 +170,7 @@ def test_python_needs_to_be_allowed_and_runs_only_as_it_was(tmp_path: Path) -> N
         rules.load(tmp_path / "v1")
 
 
-def test_python_that_was_not_allowed_never_runs(tmp_path: Path) -> None:
+def test_y7_python_that_was_not_allowed_never_runs(tmp_path: Path) -> None:
     """Not at import, and not from a version into which it was smuggled."""
     marker = tmp_path / "ran"
     path = with_code(tmp_path, f"open({str(marker)!r}, 'w').close()\n{CODE}")
@@ -226,10 +228,16 @@ def test_choices_carry_probability_uncertainty_and_the_rules_that_fired(tmp_path
     assert missing.status == wrong.status == "text_missing"
 
 
-def test_a_class_that_no_rule_named_is_never_predicted(tmp_path: Path) -> None:
+def test_b6_a_class_that_no_rule_named_is_never_predicted(tmp_path: Path) -> None:
     (outcome,) = ask(version(tmp_path, "topic", keyword("bad", "billing", "x", accuracy=0.2)), {"text": "x"})
     assert outcome.regions == () and outcome.fired_rules == ("bad@1",)
     assert outcome.probs == pytest.approx({"billing": 0.2, "delivery": 0.8})
+
+
+def test_y10_a_task_on_which_no_rule_fires_is_unsure_and_not_of_confidence_zero(tmp_path: Path) -> None:
+    for control, label in (("topic", "billing"), ("tags", "rude"), ("names", "ORG")):
+        (outcome,) = ask(version(tmp_path / control, control, keyword("a", label, "x")), {"text": "silence"})
+        assert (outcome.status, outcome.regions, outcome.confidence, outcome.uncertainty) == ("ok", (), None, 1.0)
 
 
 def test_several_choices_of_one_task_are_one_region(tmp_path: Path) -> None:
@@ -284,7 +292,7 @@ def test_one_version_answers_for_several_controls(tmp_path: Path) -> None:
     assert rules.load(tmp_path / "v1").classes == ("billing", "delivery", "PERSON", "ORG")
 
 
-def test_forty_broken_tasks_cost_no_other_task_its_result(tmp_path: Path) -> None:
+def test_l8_y6_forty_broken_tasks_cost_no_other_task_its_result(tmp_path: Path) -> None:
     folder = version(
         tmp_path, "topic", keyword("pay", "billing", "invoice"),
         {"name": "n", "version": 1, "kind": "threshold", "fields": ["amount"], "above": 3, "label": "delivery"},
