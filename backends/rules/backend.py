@@ -37,6 +37,8 @@ class _Said:
 class RulesBackend:
     """One version; `predict` is safe for one thread at a time, as labelling functions may not be for more."""
 
+    batch_size = 64
+
     def __init__(self, version_dir: Path) -> None:
         self._sets = read_rule_sets(version_dir)
 

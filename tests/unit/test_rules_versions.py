@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from backends import BACKENDS, backend_module, rules
-from backends.version_labels import read_labels
-from labelloop.artefacts import folder_digest
+from backends.showing import shown_regions
+from backends.version_labels import read_labels, thresholds_of
+from labelloop.artefacts import fetch_artefact, folder_digest, write_digest
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import parse_label_config
 from labelloop.values import Outcome, TaskItem
