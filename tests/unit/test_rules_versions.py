@@ -335,3 +335,13 @@ def test_a_damaged_version_is_refused(name: str, tmp_path: Path) -> None:
     (folder / name).unlink()
     with pytest.raises(DataError):
         rules.load(folder)
+
+
+def test_a_fetched_copy_serves_and_shows_what_is_over_the_threshold(tmp_path: Path) -> None:
+    rules.import_model([with_code(tmp_path)], CONFIG, tmp_path / "v1", allow_python=True)
+    copy = fetch_artefact(str(tmp_path / "v1"), write_digest(tmp_path / "v1"), tmp_path / "copies")
+    loud, weak = ask(copy, {"text": "WHERE IS IT"}, {"text": "an invoice WHERE"})
+    assert shown_regions(loud, thresholds_of(copy)) == list(loud.regions) != []
+    assert shown_regions(weak, {"topic": {"billing": 0.8, "delivery": 0.3}}) == []
+    again = ask(fetch_artefact(str(tmp_path / "v1"), copy.name, tmp_path / "copies"), {"text": "WHERE IS IT"})
+    assert again == [loud]
