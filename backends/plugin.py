@@ -161,14 +161,18 @@ class PluginManager:
     init_kwargs: ClassVar[dict[str, Any]]
 
     @classmethod
+    def _model(cls, project: Any, label_config: Any, params: dict[str, Any]) -> Any:
+        """A model that knows its project; the base class gets no label config, as its parser reads fewer than ours."""
+        model = cls.model_class(**params, **cls.init_kwargs)
+        model.project_id, model.label_config = project, label_config
+        return model
+
+    @classmethod
     def fetch(
         cls, project: Any = None, label_config: Any = None, force_reload: bool = False, **params: Any
     ) -> _Current:
-        """For /setup: a model that knows its project, and the serving id."""
-        model = cls.model_class(**params, **cls.init_kwargs)
-        model.project_id = project
-        model.label_config = label_config  # not given to the base class, whose parser refuses what ours can read
-        return _Current(model, cls.model_class.service().serving_id(project))
+        """For /setup: the serving id."""
+        return _Current(cls._model(project, label_config, params), cls.model_class.service().serving_id(project))
 
     @classmethod
     def predict(
@@ -181,8 +185,9 @@ class PluginManager:
         **params: Any,
     ) -> tuple[Any, _Current]:
         """For /predict: the predictions, and who made them."""
-        current = cls.fetch(project, label_config)
-        return current.model.predict(tasks, **params), current
+        model = cls._model(project, label_config, {})
+        predictions = model.predict(tasks, **params)  # the first of a process waits for the version that is served
+        return predictions, _Current(model, cls.model_class.service().serving_id(project))
 
     @classmethod
     def webhook(cls, event: Any, data: dict[str, Any]) -> dict[str, bool]:

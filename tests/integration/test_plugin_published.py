@@ -74,6 +74,7 @@ class Published:
         assert answer.status_code == 200, answer.text
         results = answer.json()["results"]
         assert isinstance(results, list)
+        assert {result["model_version"] for result in results} == {answer.json()["model_version"]}
         return results
 
     def tell(self, body: dict[str, Any]) -> httpx.Response:
