@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from labelloop.errors import NotReady, ServiceError
-from labelloop.queueing import JobRequest, prelabel_request, top_up_request
+from labelloop.queueing import prelabel_request, top_up_request
 from labelloop.store import ProjectRow, Served
 from labelloop.store.promotions import count_predictions, unserved
 from labelloop.store.tables import outcomes
@@ -86,7 +86,8 @@ class _Prelabelling:
         self.runtime, self.project, self.progress = runtime, project, progress
         self.poll_s, self.workerless_s = poll_s, workerless_s
         self.began = time.monotonic()
-        self.asked: Counter[JobRequest] = Counter()
+        self.asked: Counter[tuple[str, int, int]] = Counter()
+        self.watched: set[str] = set()
         self.queued = 0
 
     def run(self, *, wait: bool, retry: bool) -> PrelabelReport:
@@ -96,6 +97,7 @@ class _Prelabelling:
             forget_failed(self.runtime.store, self.project.project_id, served.model_version)
         served, blocks, before = self._plan()
         self._ask(served, blocks)
+        self.asked.clear()
         # Then for tasks that only Label Studio knows yet; it leaves alone the blocks that were just asked for.
         reconcile_project(self.runtime, self.project.project_id)
         while True:
@@ -137,15 +139,18 @@ class _Prelabelling:
         """Enqueue what is not under way; the jobs to watch. A block that is being topped up has its turn afterwards."""
         topped_up = [top_up_request(self.project.project_id, served.model_version, *block).job_id for block in blocks]
         busy = self.runtime.queue.active(topped_up)
-        jobs = sorted(busy)
+        jobs: list[str] = []
         for block, other in zip(blocks, topped_up, strict=True):
             request = prelabel_request(self.project.project_id, served.model_version, *block)
-            if other in busy or self.asked[request] >= ATTEMPTS:
+            if self.asked[served.serving_id, *block] >= ATTEMPTS:
                 continue
-            if self.runtime.queue.enqueue(request):
-                self.queued += 1
-                self.asked[request] += 1
-            jobs.append(request.job_id)
+            self.asked[served.serving_id, *block] += 1
+            if other in busy:
+                jobs.append(other)
+            else:
+                self.queued += self.runtime.queue.enqueue(request)
+                jobs.append(request.job_id)
+        self.watched |= set(jobs)
         return jobs
 
     def _watch(self, jobs: Sequence[str], served: Served) -> None:
@@ -218,7 +223,7 @@ class _Prelabelling:
 
     def _given_up(self, served: Served, count: int) -> PrelabelReport:
         """Each block was tried often enough: the reason of a job that failed, or a report of what is left."""
-        failures = [self.runtime.queue.failure(request.job_id) for request in self.asked]
+        failures = [self.runtime.queue.failure(job) for job in sorted(self.watched)]
         told = next((failure for failure in failures if failure), None)
         if told is not None:
             raise ServiceError(
