@@ -12,15 +12,14 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def _carried(address: _Address) -> list[_Address]:
-    """The address, and the IPv4 addresses that an IPv6 address carries: traffic may end up there."""
-    found: list[_Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        found += [inner for inner in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if inner]
-        if address in _NAT64:
-            found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.ipv4_mapped:
-            found.remove(address)  # the same host; IPv6 calls all of these reserved
-    return found
+    """The addresses behind an address: those of IPv4 that an IPv6 address carries, as traffic may end up there, or itself."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return [address]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address, *(inner for inner in (address.sixtofour, *(address.teredo or ())) if inner)]
 
 
 def is_public(address: _Address) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,6 +193,27 @@ def test_a_server_that_lies_about_the_length_is_cut_off(cache: Any) -> None:
     with pytest.raises(MediaError) as caught:
         cache(Web(lambda request: endless())).fetch("/data/upload/2/a.png")
     assert caught.value.reason == "too_large"
+
+
+def test_what_says_that_it_is_too_large_is_not_read(cache: Any) -> None:
+    def unread() -> Iterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    web = Web(lambda request: httpx.Response(200, headers={"content-length": "100001"}, content=unread()))
+    with pytest.raises(MediaError) as caught:
+        cache(web).fetch("/data/upload/2/a.png")
+    assert caught.value.reason == "too_large"
+
+
+def test_nothing_is_asked_for_packed_and_what_comes_packed_is_refused(cache: Any) -> None:
+    web = Web(
+        lambda request: httpx.Response(200, headers={"content-encoding": "gzip"}, content=gzip.compress(picture()))
+    )
+    with pytest.raises(MediaError) as caught:
+        cache(web).fetch("/data/upload/2/a.png")
+    assert caught.value.reason == "unreadable"
+    assert [request.headers["accept-encoding"] for request in web.requests] == ["identity"]
 
 
 def test_a_server_that_does_not_answer_is_a_reason_too(cache: Any) -> None:

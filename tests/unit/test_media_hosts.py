@@ -70,6 +70,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
         ("169.254.169.254", False, False),
         ("::ffff:169.254.169.254", False, False),
         ("64:ff9b::a9fe:a9fe", False, False),  # NAT64 of 169.254.169.254
+        ("64:ff9b::5db8:d70e", True, True),  # NAT64 of 93.184.215.14
+        ("64:ff9b::a01:203", False, True),
         ("2002:a9fe:a9fe::1", False, False),  # 6to4 of the same
         ("2002:7f00:1::", False, True),
         ("fe80::1", False, False),
