@@ -45,6 +45,8 @@ class _Texts:
 class SpacyBackend:
     """One model version; `predict` is safe for one thread at a time."""
 
+    batch_size = _BATCH
+
     def __init__(self, version_dir: Path) -> None:
         labels = {control.control: control for control in read_labels(version_dir, *TYPES)}
         answers = read_answers(version_dir)

@@ -35,6 +35,7 @@ def check_config(folder: Path) -> Mapping[str, Any]:
     lang = str(config.get("nlp", {}).get("lang", ""))
     if not re.fullmatch(r"[a-z]{2,3}", lang) or find_spec(f"spacy.lang.{lang}") is None:
         raise DataError(f"{folder}: spaCy has no language {lang!r}")
+    _register_all(lang)
     for where, key, name in _names(loaded, ""):
         if key == "source":
             raise DataError(f"{folder}: {where} is taken from another pipeline ({name!r}); save it with its components")
@@ -66,7 +67,6 @@ def _is_component(where: str) -> bool:
 
 def _owner(registry: str, name: str, lang: str) -> str | None:
     """The top-level package that registers a function, by what is registered already or by a package's metadata."""
-    _register_all(lang)
     registered = import_module("catalogue").REGISTRY
     if registry == "factories":
         names, spaces = (f"{lang}.{name}", name), [("spacy", "internal_factories"), ("spacy", "factories")]
