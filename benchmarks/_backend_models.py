@@ -15,6 +15,7 @@ from PIL import Image
 from backends import backend_module
 from labelloop.datasets import write_dataset
 from labelloop.demo.images import LABELS, ImageTruth, generate_images
+from labelloop.demo.texts import NER_LABELS, generate_ner
 from labelloop.values import Budget
 from templates.catalogue import load_template
 
@@ -57,6 +58,23 @@ def text_version(folder: Path, backend: str, tell: Callable[[str], None]) -> Tra
         items.append(({"text": short_text(number)}, [choice]))
     dataset = _write(folder / "dataset", config, tuple(TOPICS), items, [])
     return Trained(_fitted(backend, dataset, folder / f"{backend}-p1-v1", tell), dataset, config)
+
+
+def spacy_version(folder: Path, tell: Callable[[str], None]) -> Trained:
+    """A spaCy pipeline that finds the demo's entities."""
+    config = load_template("ner").config_for(NER_LABELS)
+    items = []
+    for truth in generate_ner(240, seed=4):
+        result = [
+            {
+                "id": f"r{index}", "from_name": "label", "to_name": "text", "type": "labels",
+                "value": {"start": start, "end": end, "text": truth.text[start:end], "labels": [name]},
+            }
+            for index, (start, end, name) in enumerate(truth.spans)
+        ]  # fmt: skip
+        items.append(({"text": truth.text}, result))
+    dataset = _write(folder / "dataset", config, NER_LABELS, items, [])
+    return Trained(_fitted("spacy_nlp", dataset, folder / "spacy_nlp-p1-v1", tell), dataset, config)
 
 
 def short_text(number: int) -> str:
@@ -140,7 +158,7 @@ def _write(
     tasks, labels = [], []
     for number, (data, result) in enumerate(items, start=1):
         if media:
-            shutil.copy(media[number - 1], folder / "media" / f"{number}{media[number - 1].suffix}")
+            shutil.copy(media[number - 1], folder / "media" / f"{number}-0{media[number - 1].suffix}")
         split = "holdout" if number % 4 == 0 else "train"
         tasks.append(
             {"task_id": number, "data": orjson.dumps(data).decode(), "group_key": str(number), "split": split,

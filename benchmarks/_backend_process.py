@@ -88,8 +88,14 @@ class RunningBackend:
 
     def memory_bytes(self) -> int:
         """Resident memory of the backend's worker processes."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return sum(child.memory_info().rss for child in children)
+        return sum(child.memory_info().rss for child in self._workers())
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that the backend's worker processes have used."""
+        return sum(sum(child.cpu_times()[:2]) for child in self._workers())
+
+    def _workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
 
 
 def _timed(call: Callable[[bytes], object], body: bytes) -> float:

@@ -24,11 +24,13 @@ from benchmarks._backend_models import (
     engine_told,
     montages,
     short_text,
+    spacy_version,
     text_version,
     yolo_version,
 )
 from benchmarks._backend_process import running
 from benchmarks._comparison import arguments, released
+from labelloop.demo.texts import generate_ner
 from labelloop.values import TaskItem
 
 Row = dict[str, Any]
@@ -39,6 +41,7 @@ SHEETS = 32
 SINGLES = 300
 FASTER, MOST_MS, MOST_GROWTH, MOST_MAP_LOSS = 3.0, 15.0, 0.02, 0.005
 WARM_UP, PREDICTIONS = 2_000, 5_000
+TEXTS, SPACY_SHARE = 200, 0.85
 
 
 def main() -> None:
@@ -75,7 +78,7 @@ def measure(scratch: Path, repeats: int) -> Iterator[Row]:
     yield from single_task_rows(yolo, small, scratch / "single-yolo")
     text = text_version(scratch / "text", "sklearn_text", _tell)
     yield text_latency_row(text, scratch / "single-text")
-    yield from spacy_rows(scratch / "spacy", repeats)
+    yield spacy_row(scratch / "spacy", repeats)
 
 
 def devices() -> list[str]:
@@ -103,7 +106,11 @@ def speed_row(trained: Trained, version: Path, scratch: Path, repeats: int, devi
     sheets = montages(trained.dataset.parent / "drawn", upload, SHEETS)
     peer = ultralytics_model(version)
     data = [{"image": f"/data/upload/{sheet.name}"} for sheet in sheets]
-    ours_per_s, peer_per_s, asking = [], [], []
+    ours_per_s: list[float] = []
+    peer_per_s: list[float] = []
+    asking: list[float] = []
+    ours_cpu: list[float] = []
+    peer_cpu: list[float] = []
     with running(
         "yolo", version, trained.config, data, scratch, files=scratch / "files", device=device, threads=THREADS
     ) as backend:
@@ -112,11 +119,15 @@ def speed_row(trained: Trained, version: Path, scratch: Path, repeats: int, devi
         for repeat in range(repeats):
             for side in ("ours", "peer") if repeat % 2 == 0 else ("peer", "ours"):
                 if side == "ours":
+                    used = backend.cpu_s()
                     load = backend.drive(REQUESTS, PER_REQUEST, CLIENTS)
+                    ours_cpu.append((backend.cpu_s() - used) / load.tasks)
                     ours_per_s.append(load.per_s)
                     asking.append(load.asking_share)
                 else:
+                    used = time.process_time()
                     peer_per_s.append(_one_by_one(peer, sheets, device))
+                    peer_cpu.append((time.process_time() - used) / len(sheets))
     ratios = [ours / theirs for ours, theirs in zip(ours_per_s, peer_per_s, strict=True)]
     ratio = statistics.median(ratios)
     on_cpu = device == "cpu"
@@ -125,7 +136,8 @@ def speed_row(trained: Trained, version: Path, scratch: Path, repeats: int, devi
         round(statistics.median(peer_per_s), 1), ratio, f">= {FASTER}" if on_cpu else None,
         ratio >= FASTER or not on_cpu, peer_is=f"{released('ultralytics')} predict, file by file",
         ratio_low=round(min(ratios), 2), ratio_high=round(max(ratios), 2), clients=CLIENTS,
-        tasks_per_request=PER_REQUEST, load_generator_cpu_share=round(statistics.median(asking), 3),
+        tasks_per_request=PER_REQUEST, ours_cpu_ms=round(1000 * statistics.median(ours_cpu), 1),
+        peer_cpu_ms=round(1000 * statistics.median(peer_cpu), 1), load_generator_cpu_share=round(statistics.median(asking), 3),
         engine=engine_told(version) if on_cpu else {},
     )  # fmt: skip
 
@@ -209,9 +221,31 @@ def memory_row(what: str, backend: Any) -> Row:
     )  # fmt: skip
 
 
-def spacy_rows(scratch: Path, repeats: int) -> Iterator[Row]:
-    """Words per second of spaCy over HTTP beside the bare nlp.pipe."""
-    yield from ()
+def spacy_row(scratch: Path, repeats: int) -> Row:
+    """Words per second of spaCy over HTTP, TEXTS texts a request, beside the bare nlp.pipe in this process."""
+    trained = spacy_version(scratch / "spacy", _tell)
+    texts = [truth.text for truth in generate_ner(TEXTS, seed=9)]
+    words = sum(len(text.split()) for text in texts)
+    from backends.spacy_nlp.artefact import read_model
+
+    nlp = read_model(trained.version)
+    data = [{"text": text} for text in texts]
+    ours_s, peer_s = [], []
+    with running("spacy_nlp", trained.version, trained.config, data, scratch / "run", threads=THREADS) as backend:
+        for repeat in range(2 * repeats + 1):
+            load = backend.drive(1, TEXTS, 1)
+            began = time.perf_counter()
+            for _ in nlp.pipe(texts):
+                pass
+            if repeat:  # the first of both warms up
+                ours_s.append(load.seconds)
+                peer_s.append(time.perf_counter() - began)
+    ratio = statistics.median(theirs / ours for ours, theirs in zip(ours_s, peer_s, strict=True))
+    return _row(
+        f"spacy_nlp: words/s over HTTP, {TEXTS} texts a request", round(words / statistics.median(ours_s)),
+        round(words / statistics.median(peer_s)), ratio, f">= {SPACY_SHARE}", ratio >= SPACY_SHARE,
+        peer_is=f"{released('spacy')} nlp.pipe",
+    )  # fmt: skip
 
 
 def _row(what: str, ours: Any, peer: Any, ratio: float, must_be: str | None, ok: bool, **more: Any) -> Row:

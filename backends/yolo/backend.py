@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -189,26 +190,26 @@ def _seen(network: _Network, inputs: Mapping[_Key, Inputs]) -> Iterator[tuple[_K
 def _passed(network: _Network, inputs: Mapping[_Key, Inputs]) -> Iterator[tuple[_Key, Seen | Exception]]:
     if not inputs:
         return
+    waiting = dict(inputs)
     try:
-        yield from zip(inputs, _run(network, list(inputs.values())), strict=True)
-        return
+        for key, seen in zip(inputs, _run(network, list(inputs.values())), strict=True):
+            del waiting[key]
+            yield key, seen
     except Exception as error:
-        _log.warning("a batch of %d images failed, taking them one by one: %s", len(inputs), error)
-    for key, each in inputs.items():
+        _log.warning("a batch of %d images failed, taking the rest one by one: %s", len(inputs), error)
+    for key, each in waiting.items():
         try:
-            yield key, _run(network, [each])[0]
+            yield key, next(_run(network, [each]))
         except Exception as error:
             yield key, error
 
 
-def _run(network: _Network, inputs: Sequence[Inputs]) -> list[Seen]:
-    outputs, features = network.runner.run(np.concatenate([each.pixels for each in inputs]))
-    seen, first = [], 0
+def _run(network: _Network, inputs: Sequence[Inputs]) -> Iterator[Seen]:
+    """What the network says of each image, while it computes the next ones."""
+    found = network.runner.each(np.concatenate([each.pixels for each in inputs]))
     for each in inputs:
-        numbers = range(first, first + len(each.pixels))
-        seen.append(Seen(each.size, each.views, [[out[n] for out in outputs] for n in numbers], features[first]))
-        first = numbers.stop
-    return seen
+        views = list(islice(found, len(each.pixels)))
+        yield Seen(each.size, each.views, [outputs for outputs, _ in views], views[0][1])
 
 
 def _usable(device: str) -> str:

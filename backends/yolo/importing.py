@@ -15,6 +15,7 @@ from backends.version_labels import ControlLabels, write_labels
 from backends.yolo.checkpoint import Checkpoint, read_checkpoint
 from backends.yolo.control_uses import control_uses, kind_of, show_threshold, value_tags
 from backends.yolo.engine import build_model, save_model
+from backends.yolo.engine_export import build_engine
 from backends.yolo.model_spec import KINDS, ControlUse, ModelSpec, Options
 from labelloop.errors import UsageError
 from labelloop.label_config import Control, LabelConfig
@@ -50,6 +51,7 @@ def import_checkpoints(
         made = Path(scratch)
         for kind, spec in specs.items():
             save_model(_rebuilt(spec, found[kind]), spec, made / "model" / kind)
+            build_engine(made / "model" / kind, half=spec.options.half)
         write_labels(made, [_labels(control, config) for control in config.controls if control.name in taken])
         params: dict[str, Any] = {"start": ", ".join(source for source, _ in found.values())}
         params |= {"sources": {kind: source for kind, (source, _) in found.items()}}

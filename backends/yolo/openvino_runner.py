@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ class OpenVinoRunner:
         found = list(self._streams.map(self._one, pixels))
         *outputs, pooled = [np.concatenate(each) for each in zip(*found, strict=True)]
         return outputs, pooled
+
+    def each(self, pixels: NDArray[np.uint8]) -> Iterator[tuple[list[NDArray[np.float32]], NDArray[np.float32]]]:
+        """As Runner says."""
+        for *outputs, pooled in self._streams.map(self._one, pixels):
+            yield [output[0] for output in outputs], pooled[0]
 
     def _one(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         request = getattr(self._local, "request", None)

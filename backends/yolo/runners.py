@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,12 @@ class Runner(Protocol):
         detect [(n, 4 + nc, anchors)], segment [(n, 4 + nc + 32, anchors), prototypes (n, 32, side / 4, side / 4)],
         obb [(n, 4 + nc + 1, anchors)] with the angle in radians last, pose [(n, 4 + nc + 3 k, anchors)],
         classify [(n, nc)].
+        """
+
+    def each(self, pixels: Pixels) -> Iterator[tuple[list[Floats], Floats]]:
+        """As `run`, image by image without the first dimension, each as soon as it is known.
+
+        What the caller does with one image then costs no time while the next ones are computed.
         """
 
 
@@ -90,12 +97,20 @@ class TorchRunner:
 
     def run(self, pixels: Pixels) -> tuple[list[Floats], Floats]:
         """As Runner says."""
-        import torch
-
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), self._batch):
-                images = torch.from_numpy(pixels[start : start + self._batch]).to(self._device)
-                parts.append([each.cpu().numpy() for each in self._network(images)])
+        parts = [self._batch_of(pixels, start) for start in range(0, len(pixels), self._batch)]
         *outputs, pooled = [np.concatenate(each) for each in zip(*parts, strict=True)]
         return outputs, pooled
+
+    def each(self, pixels: Pixels) -> Iterator[tuple[list[Floats], Floats]]:
+        """As Runner says."""
+        for start in range(0, len(pixels), self._batch):
+            *outputs, pooled = self._batch_of(pixels, start)
+            for number in range(len(pooled)):
+                yield [output[number] for output in outputs], pooled[number]
+
+    def _batch_of(self, pixels: Pixels, start: int) -> list[Floats]:
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(pixels[start : start + self._batch]).to(self._device)
+            return [each.cpu().numpy() for each in self._network(images)]

@@ -24,6 +24,7 @@ from backends.yolo.dataset import (
     write_yolo_folder,
 )
 from backends.yolo.engine import ARCHITECTURE, build_model, copy_weights, read_weights, save_model
+from backends.yolo.engine_export import build_engine
 from backends.yolo.metrics import class_average_precision, match_image, mean_average_precision, show_thresholds
 from backends.yolo.model_spec import KINDS, MODEL_FILE, ControlUse, ModelSpec, Options, read_spec, write_spec
 from backends.yolo.runners import engine_folder
@@ -78,7 +79,14 @@ class YoloTrainer:
             epochs = budget.epochs or default_epochs(folder.written)
             model, origin = _initial_model(spec, start if source else None, options.get("model_checkpoint"))
             trained, curve = run_training(model, folder.data, Path(scratch), spec, epochs, budget, progress)
-        save_model(trained, spec, out_dir / "model" / KIND)
+            save_model(trained, spec, out_dir / "model" / KIND)
+            progress(0.95, "building the engine")
+            build_engine(
+                out_dir / "model" / KIND,
+                images=sorted(Path(folder.data["train"]).iterdir()),
+                threads=budget.threads,
+                half=spec.options.half,
+            )
         others = carry_over(start, out_dir, dataset.label_config, control.name) if start else []
         write_labels(out_dir, [_labels(control, dict.fromkeys(control.classes, 0.3)), *others])
         per_item = _matched(YoloBackend(out_dir, device=budget.device, kinds=[KIND]), control, control.classes, held)

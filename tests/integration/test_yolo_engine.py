@@ -129,6 +129,9 @@ def test_more_images_than_a_batch_are_answered_in_order(model_folder: Path) -> N
         alone, _ = runner.run(images[index : index + 1])
         assert np.allclose(together[0][index], alone[0][0], atol=1e-2)
     assert len(pooled) == 6
+    for index, (outputs, features) in enumerate(runner.each(images)):
+        assert (outputs[0] == together[0][index]).all() and (features == pooled[index]).all()
+    assert index == 5
 
 
 def test_an_engine_that_is_equal_and_faster_is_kept_and_serves(

@@ -87,7 +87,7 @@ def test_a_version_holds_model_labels_and_metrics(trained):
     assert (labels["type"], labels["calibrated"]) == ("rectanglelabels", False)
     assert all(0.0 < threshold <= 1.0 for threshold in labels["show_threshold"].values())
     assert json.loads((artefact.path / "metrics.json").read_text())["metric"] == "mAP50"
-    assert sorted(p.name for p in artefact.path.iterdir()) == ["labels.json", "metrics.json", "model"]
+    assert sorted(p.name for p in artefact.path.iterdir()) == ["engine", "labels.json", "metrics.json", "model"]
     assert [point["epoch"] for point in artefact.training_curve] == [1.0, 2.0]
     assert artefact.params["start"] == "scratch"
 
@@ -130,17 +130,21 @@ def test_signals_are_given_when_asked_for(trained):
 
 
 def test_a_failing_batch_is_taken_one_by_one(trained, monkeypatch):
-    from backends.yolo.runners import TorchRunner
+    from backends.yolo import backend
+    from backends.yolo.runners import open_runner
 
     root, _, artefact = trained
-    real = TorchRunner.run
 
-    def fails_on_batches_and_bright_images(runner, pixels):
-        if len(pixels) > 1 or pixels.mean() == 255:
-            raise RuntimeError("out of memory")
-        return real(runner, pixels)
+    class Failing:
+        def __init__(self, runner):
+            self.runner = runner
 
-    monkeypatch.setattr(TorchRunner, "run", fails_on_batches_and_bright_images)
+        def each(self, pixels):
+            if len(pixels) > 1 or pixels.mean() == 255:
+                raise RuntimeError("out of memory")
+            return self.runner.each(pixels)
+
+    monkeypatch.setattr(backend, "open_runner", lambda *folder, **options: Failing(open_runner(*folder, **options)))
     white = root / "white.png"
     Image.new("RGB", (160, 160), "white").save(white)
     good = sorted((root / "images").glob("*.png"))[0]
@@ -234,6 +238,7 @@ def test_damaged_versions_are_refused(trained, tmp_path):
         yolo.load(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(artefact.path, copy)
+    shutil.rmtree(copy / "engine")  # with one, the weights are not read
     (copy / "model" / "detect" / "weights.pt").write_bytes(b"no tensors")
     with pytest.raises(DataError, match=r"weights\.pt"):
         yolo.load(copy)

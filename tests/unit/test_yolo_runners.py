@@ -153,6 +153,14 @@ def test_results_keep_the_order_of_the_images_also_when_several_callers_share_an
         assert (sums[:, 0] / SIDE**2).tolist() == numbers
 
 
+def test_image_by_image_gives_what_all_together_give() -> None:
+    runner = OpenVinoRunner(mean_network(), precision="f32", threads=2)
+    (means,), sums = runner.run(numbered(5))
+    found = list(runner.each(numbered(5)))
+    assert [outputs[0].tolist() for outputs, _ in found] == means.tolist()
+    assert [pooled.tolist() for _, pooled in found] == sums.tolist()
+
+
 def test_the_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     pool = openvino_runner.ThreadPoolExecutor
