@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +18,16 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from backends.showing import shown_regions
+from backends.version_labels import thresholds_of
 from labelloop.artefacts import write_digest
 from labelloop.datasets import write_dataset
 from labelloop.settings import ServiceSettings, inherited_environment, service_environment
 from labelloop.store import Store, open_store
 from labelloop.store.promotions import move_serving
-from labelloop.values import Budget
+from labelloop.values import Budget, TaskItem
 from templates.catalogue import load_template
 
 pytestmark = pytest.mark.integration
@@ -108,7 +112,9 @@ def store(services: ServiceSettings) -> Iterator[Store]:
 
 
 @contextmanager
-def process(services: ServiceSettings, *command: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def process(
+    services: ServiceSettings, *command: str, auth: tuple[str, str] | None = None
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """The command with a free port, once it answers /health; ended by SIGTERM, which must leave nothing behind."""
     port = free_port()
     environment = inherited_environment() | service_environment(services)
@@ -118,7 +124,7 @@ def process(services: ServiceSettings, *command: str) -> Iterator[tuple[httpx.Cl
             [sys.executable, "-m", *command, "--port", str(port)],
             cwd=ROOT, env=environment, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, auth=auth) as client:
         try:
             until(lambda: running.poll() is not None or answers(client), log)
             assert running.poll() is None, log.read_text(encoding="utf-8")
@@ -207,6 +213,103 @@ def test_a_backend_follows_the_served_row_and_survives_the_loss_of_store_and_art
         assert (result["result"], result["reason"], result["model_version"]) == ([], "role_unknown", again)
         event = {"action": "START_TRAINING", "project": {"id": 3}}
         assert client.post("/webhook", json=event).status_code == 202
+
+
+def test_a_backend_that_others_reach_asks_everybody_for_its_password(
+    services: ServiceSettings, store: Store, artefact: tuple[Path, str]
+) -> None:
+    path, digest = artefact
+    command = ("backends", "sklearn_text", "--host", "0.0.0.0")  # noqa: S104
+    environment = inherited_environment() | service_environment(services)
+    refused = subprocess.run(
+        [sys.executable, "-m", *command, "--port", str(free_port())],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2 and "LABELLOOP_BACKEND_PASSWORD" in refused.stderr
+    serving_id = serve(store, path, digest, "sklearn_text-p3-v1")
+    guarded = services.model_copy(update={"backend_password": SecretStr("s3same")})
+    with process(guarded, *command, auth=("labelloop", "s3same")) as (client, _):
+        until(lambda: setup(client) == serving_id)
+        assert predict(client, 1)[0]["reason"] == "ok"
+        body = {"tasks": [], "project": "3.17", "label_config": CONFIG}
+        for auth, status in ((("labelloop", "other"), 401), (("other", "s3same"), 401), (("labelloop", "s3same"), 200)):
+            assert client.post("/predict", json=body, auth=auth).status_code == status
+        with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False) as stranger:
+            for method, where in (("POST", "/predict"), ("POST", "/setup"), ("GET", "/versions"), ("GET", "/metrics"),
+                                  ("POST", "/ready"), ("POST", "/train"), ("GET", "/")):  # fmt: skip
+                answer = stranger.request(method, where, json={})
+                assert answer.status_code == 401, where
+                assert set(answer.json()) == {"error", "error_id"}
+            assert stranger.get("/health").status_code == 200
+            assert stranger.get("/versions", headers={"Authorization": "Token s3same"}).status_code == 200
+            event = {"action": "ANNOTATION_CREATED", "project": {"id": 3}}
+            assert stranger.post("/webhook", json=event).json() == {"accepted": True}
+            start = {"action": "START_TRAINING", "project": {"id": 3}}
+            assert stranger.post("/webhook", json=start).status_code == 401
+    log = "".join(each.read_text(encoding="utf-8") for each in services.data.parent.glob("backends-*.log"))
+    assert "s3same" not in log and text_of(1)[0] not in log
+    assert all(orjson.loads(line) for line in log.splitlines()), "every line is JSON"
+
+
+def test_health_answers_while_a_model_is_loaded(
+    services: ServiceSettings, store: Store, artefact: tuple[Path, str]
+) -> None:
+    path, digest = artefact
+    body = {"project": 3, "model_version": "sklearn_text-p3-v1", "path": str(path), "digest": digest}
+    loaded: list[int] = []
+    with process(services, "backends", "sklearn_text") as (client, _):
+        loading = threading.Thread(
+            target=lambda: loaded.append(
+                httpx.post(
+                    f"{client.base_url}/ready", json=body, headers=SECRET, timeout=120, trust_env=False
+                ).status_code
+            )
+        )
+        loading.start()
+        asked = 0
+        while loading.is_alive():  # sklearn's import alone takes longer than several of these
+            assert client.get("/health").status_code == 200
+            assert setup(client) == "sklearn_text-none"
+            asked += 1
+        loading.join()
+        assert loaded == [200]
+        assert asked > 0
+
+
+def test_tasks_of_several_clients_go_through_one_model(
+    services: ServiceSettings, store: Store, artefact: tuple[Path, str]
+) -> None:
+    from backends.sklearn_text import load
+
+    path, digest = artefact
+    row = {"meta": {}, "overlap": 1, "content_hash": "0", "group_key": "0", "role": "pool"}
+    store.put_tasks(3, [{**row, "task_id": n, "data": {"text": text_of(n)[0]}} for n in range(10, 250)])
+    serving_id = serve(store, path, digest, "sklearn_text-p3-v1")
+    found: dict[int, list[str]] = {}
+    with process(services, "backends", "sklearn_text") as (client, _):
+        until(lambda: setup(client) == serving_id)
+
+        def ask(start: int) -> None:
+            with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False) as own:
+                for number in range(start, start + 40, 4):
+                    for n, result in zip(
+                        range(number, number + 4), predict(own, *range(number, number + 4)), strict=True
+                    ):
+                        found[n] = [region["value"]["choices"][0] for region in result["result"]]
+
+        threads = [threading.Thread(target=ask, args=(start,)) for start in range(10, 250, 40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        numbers = client.get("/metrics").text
+    bare = load(path).predict([TaskItem(n, {"text": text_of(n)[0]}) for n in range(10, 250)])
+    shown = [shown_regions(outcome, thresholds_of(path)) for outcome in bare]
+    expected = [[region["value"]["choices"][0] for region in regions] for regions in shown]
+    assert found == dict(zip(range(10, 250), expected, strict=True))
+    assert sum(map(bool, expected)) > 120
+    assert 'labelloop_predict_tasks_total{reason="ok"} 240.0' in numbers
+    assert "labelloop_models_loaded 1.0" in numbers and "labelloop_batch_tasks_sum 240.0" in numbers
 
 
 def test_the_receiver_answers_at_once_without_redis_and_ends_cleanly(services: ServiceSettings, store: Store) -> None:
