@@ -110,11 +110,18 @@ def regions_of(task_id: int, annotation_id: int, result: Iterable[Region]) -> li
                     "kind": of("type"), "region_id": of("id"),
                     "label": " / ".join(label) if isinstance(label, list) else str(label),
                     "x": at("x"), "y": at("y"), "w": at("width"), "h": at("height"), "rot": at("rotation"),
-                    "width": of("original_width"), "height": of("original_height"), "start": at("start"),
-                    "end": at("end"), "text": at("text"),
+                    "width": of("original_width"), "height": of("original_height"), "start": _offset(value, "start"),
+                    "end": _offset(value, "end"), "text": at("text"),
                 }
             )  # fmt: skip
     return rows
+
+
+def _offset(value: Mapping[str, Any], end: str) -> int | None:
+    """Where a span lies in its document, in code points: of HTML by its global offsets, of a dialogue's turn nowhere."""
+    offsets = value.get("globalOffsets")
+    found = offsets.get(end) if isinstance(offsets, Mapping) else value.get(end)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def write_dataset(

@@ -27,13 +27,14 @@ from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Artefact, Budget, Metrics, TaskItem
 
 PASSES = 20
-_WIDTH, _DEPTH, _ROWS = 64, 3, 1500
-_DROPOUT = 0.25
+_WIDTH, _DEPTH, _ROWS = 64, 3, 4000
+_DROPOUT = 0.35
 _LEARN_RATE = 0.002
-_BATCH = 8
+_BATCH, _LARGE_BATCH, _MANY_TEXTS = 8, 16, 1_000
 _FOLD_SHARE = 0.25
 _LEAST_FOR_FOLD = 12
-_TEXTS_SHOWN = 6_000  # over all passes, so that the time of a training is bounded
+_FEWEST, _ENOUGH = 4, 14  # passes: fewer leave confidences that tell right from wrong badly
+_QUICK, _BOUND = 6_000, 48_000  # texts shown over all passes: up to which more than enough are made, and at most
 _FOLD_END = 0.43  # of the progress: the share of the work that the model for the thresholds is
 _CONFIG = {
     "model": {
@@ -171,10 +172,11 @@ def _metrics(
 
 
 def _passes(texts: Sequence[LabelledText], budget: Budget) -> int:
-    """The passes over the texts: the budget's, or the default, fewer when the texts are many."""
+    """The passes over the texts: the budget's, or PASSES, less when the texts are many, so that the time is bounded."""
     if budget.epochs is not None:
         return max(budget.epochs, 1)
-    return max(4, min(PASSES, _TEXTS_SHOWN // len(texts)))
+    quick, bounded = _QUICK // len(texts), _BOUND // len(texts)
+    return max(_FEWEST, min(_ENOUGH, bounded), min(PASSES, quick))
 
 
 def _usable_start(start: Path | None, control: Control) -> Path | None:
@@ -250,15 +252,16 @@ def _train(
         nlp.initialize(lambda: examples)
     optimizer = Adam(_LEARN_RATE, L2=0.01, grad_clip=1.0, use_averages=True)
     shuffled, curve = random.Random(plan.seed), []
-    per_pass = -(-len(examples) // _BATCH)
+    batch = _BATCH if len(examples) < _MANY_TEXTS else _LARGE_BATCH
+    per_pass = -(-len(examples) // batch)
     total, done = plan.passes * per_pass, 0
     for number in range(plan.passes):
         shuffled.shuffle(examples)
         losses: dict[str, float] = {}
-        for at in range(0, len(examples), _BATCH):
+        for at in range(0, len(examples), batch):
             plan.progress(plan.begin + (plan.end - plan.begin) * done / total, f"{plan.what}, pass {number + 1}")
             optimizer.learn_rate = _LEARN_RATE * min(1.0, (done + 1) / 20) * (1.0 - done / total)
-            nlp.update(examples[at : at + _BATCH], drop=_DROPOUT, sgd=optimizer, losses=losses)
+            nlp.update(examples[at : at + batch], drop=_DROPOUT, sgd=optimizer, losses=losses)
             done += 1
         curve.append({"pass": float(number + 1), "loss": float(np.float64(losses.get("ner", 0.0)))})
     with nlp.use_params(optimizer.averages):

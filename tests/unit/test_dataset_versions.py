@@ -117,3 +117,14 @@ def test_a_region_with_two_labels_is_two_rows_and_a_nested_one_is_joined() -> No
     without = {"from_name": "note", "type": "textarea", "value": {"text": "hm"}}
     rows = regions_of(1, 2, [two, nested, without])
     assert [row["label"] for row in rows] == ["a", "b", "animal / cat"]
+
+
+def test_offsets_of_html_are_its_global_ones_and_a_turn_of_a_dialogue_has_none() -> None:
+    html = {"start": "/p[1]/text()[1]", "end": "/p[1]/text()[1]", "globalOffsets": {"start": 4, "end": 7}}
+    turn = {"start": "0", "end": "0", "startOffset": 4, "endOffset": 7}
+    text = {"start": 4, "end": 7}
+    offsets = []
+    for kind, value in (("hypertextlabels", html), ("paragraphlabels", turn), ("labels", text)):
+        (row,) = regions_of(1, 1, [{"type": kind, "value": {**value, kind: ["PERSON"]}}])
+        offsets.append((row["start"], row["end"]))
+    assert offsets == [(4, 7), (None, None), (4, 7)]
