@@ -87,6 +87,14 @@ class Model:
 def load(version_dir, *, device="cpu"):
     return Model()
 '''
+CLI = '''"""The command line, with the backend of the tests."""
+from backends import BACKENDS, BackendEntry
+from labelloop.cli import main
+
+BACKENDS["held"] = BackendEntry("prelabel_test_backend", "none", ())
+if __name__ == "__main__":
+    main()
+'''
 WORKER = '''"""A worker that knows the backend of the tests."""
 import sys
 from backends import BACKENDS, BackendEntry
@@ -141,6 +149,13 @@ class Site:
         until(lambda: b"ready" in log.read_bytes() or process.poll() is not None, "a worker is ready")
         assert process.poll() is None, log.read_text()
         return process
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """`labelloop ...` as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "prelabel_test_cli.py", *arguments],
+            env=self.env, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9 of a worker; its work horse ends with it."""
@@ -209,6 +224,7 @@ def prelabel_site(folder: Path, redis_url: str) -> Iterator[Site]:
     """A project with ten tasks and a registered version that serves them."""
     (folder / "prelabel_test_backend.py").write_text(BACKEND)
     (folder / "prelabel_test_worker.py").write_text(WORKER)
+    (folder / "prelabel_test_cli.py").write_text(CLI)
     (folder / "words.txt").write_text("one")
     loop = make_loop(folder / "data", ACTIVE_LEARNING__BLIND_SHARE="0.1", QUALITY__OVERLAP_SHARE="0")
     sys.path.insert(0, str(folder))
