@@ -189,7 +189,7 @@ def test_calibration_is_claimed_only_with_labels_enough(
 
 
 def test_without_labels_agreement_weighs_the_rules(tmp_path: Path, learned: tuple[Path, Path, Path]) -> None:
-    data, start, _ = learned
+    data, start, better = learned
     unlabelled = dataset(tmp_path / "data", [(row[0], [], "train") for row in rows_of(2500, "train", 5)])
     told = fit(unlabelled, tmp_path / "v2", start)["controls"]["topic"]
     assert told["accuracies"] == "agreement" and told["gold"] == 0
@@ -201,6 +201,8 @@ def test_without_labels_agreement_weighs_the_rules(tmp_path: Path, learned: tupl
     tasks = [TaskItem(at, row[0]) for at, row in enumerate(rows_of(2500, "train", 5))]
     again = rules.learn_from_tasks(start, tasks, tmp_path / "v3")
     assert again.params["controls"]["topic"]["voters"] == told["voters"]
+    later = rules.learn_from_tasks(better, tasks, tmp_path / "v4")
+    assert later.params["controls"]["topic"]["voters"] == told["voters"]
 
 
 def test_fitting_is_the_same_for_the_same_seed(learned: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -228,6 +230,7 @@ def test_several_choices_are_learned_each_by_itself(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", rows)
     start = version(tmp_path, "tags", keyword("hot", "hot"), keyword("rude", "rude"), keyword("hm", "rude"))
     told = fit(data, tmp_path / "v2", start)["controls"]["tags"]
+    assert told["gold"] == 375  # a task without any of the choices says that none of them holds
     assert told["voters"]["hot: hot"] > 0.9 > 0.75 > told["voters"]["hm: rude"]
     metrics = rules.trainer().evaluate(tmp_path / "v2", data)
     assert metrics.value > 0.7 and metrics.baseline is not None and metrics.value > metrics.baseline

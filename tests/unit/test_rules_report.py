@@ -150,12 +150,13 @@ def test_a_rule_that_repeats_another_is_reported(with_gold: bool, tmp_path: Path
     assert pair.together > 1.5 * pair.expected and pair.correlation > 0.3
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("count", [150, 1500])
 @pytest.mark.parametrize("with_gold", [True, False])
-def test_rules_that_agree_because_they_are_right_are_not_reported(with_gold: bool, seed: int, tmp_path: Path) -> None:
+def test_rules_that_agree_because_they_are_right_are_not_reported(with_gold: bool, count: int, tmp_path: Path) -> None:
     folder = version(tmp_path, "topic", *RULES)
-    tasks, gold = world(3000, seed, copies=0.0)
-    assert only(rules.rule_report(folder, tasks, gold if with_gold else None)).correlated == ()
+    for seed in range(5):
+        tasks, gold = world(count, seed, copies=0.0)
+        assert only(rules.rule_report(folder, tasks, gold if with_gold else None)).correlated == ()
 
 
 def test_span_rules_that_repeat_another_are_reported(tmp_path: Path) -> None:

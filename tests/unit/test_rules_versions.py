@@ -237,7 +237,8 @@ def test_b6_a_class_that_no_rule_named_is_never_predicted(tmp_path: Path) -> Non
 
 def test_y10_a_task_on_which_no_rule_fires_is_unsure_and_not_of_confidence_zero(tmp_path: Path) -> None:
     for control, label in (("topic", "billing"), ("tags", "rude"), ("names", "ORG")):
-        (outcome,) = ask(version(tmp_path / control, control, keyword("a", label, "x")), {"text": "silence"})
+        folder = version(tmp_path / control, control, keyword("a", label, "x"), priors={label: 0.9})
+        (outcome,) = ask(folder, {"text": "silence"})
         assert (outcome.status, outcome.regions, outcome.confidence, outcome.uncertainty) == ("ok", (), None, 1.0)
 
 

@@ -281,6 +281,7 @@ def test_phrases_of_one_rule_do_not_overlap_and_the_longest_wins() -> None:
         ("New York Times", "delivery"),
         ("new york", "billing"),
     ]
+    assert spans("a.b", {"kind": "keyword", "label": "billing", "keywords": ["a.", ".b"]}) == [("a.", "billing")]
     two = [{"kind": "keyword", "label": "billing", "keywords": ["York"]}, {"kind": "dictionary", "terms": terms}]
     assert spans(text, *two)[:2] == [("York", "billing"), ("york", "billing")]
 
