@@ -147,6 +147,8 @@ def drain_bodies(app: Flask) -> None:
 
     @app.after_request
     def _drain(response: Response) -> Response:
+        if not request.environ.get("wsgi.input_terminated"):  # another server, where a read past the end would wait
+            return response
         stream, left = request.environ["wsgi.input"], _DRAINED_BYTES
         while left > 0 and (part := stream.read(min(left, 65536))):
             left -= len(part)
