@@ -45,7 +45,7 @@ TEXTS, SPACY_SHARE = 200, 0.85
 
 
 def main() -> None:
-    """Print every row; exit status 1 when one is not as it must be."""
+    """Print every row; `ok` tells whether it is as it must be."""
     given = arguments(__doc__ or "", repeats=5)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="labelloop-benchmark-") as folder:
@@ -63,7 +63,6 @@ def main() -> None:
         for row in rows:
             verdict = "ok" if row["ok"] else "NOT OK"
             print(f"{row['what']:58} {row['ours']!s:>12} {row['peer']!s:>12} {row['must_be'] or '':>22}  {verdict}")
-    sys.exit(0 if all(row["ok"] for row in rows) else 1)
 
 
 def measure(scratch: Path, repeats: int) -> Iterator[Row]:
