@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backends import backend_module
+from backends import BACKENDS, backend_module
 from labelloop.errors import LabelloopError, SettingsError
 from labelloop.settings import ServiceSettings, load_settings
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m backends", description="Serve one backend to Label Studio.")
-    parser.add_argument("name", help="yolo, spacy_nlp or sklearn_text")
+    parser.add_argument("name", help=", ".join(BACKENDS))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9090)
     parser.add_argument("--config", type=Path, default=None, help="labelloop.yaml")

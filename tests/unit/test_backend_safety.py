@@ -21,7 +21,7 @@ from labelloop.errors import ServiceDown, SettingsError
 from labelloop.hints import HintSender
 from labelloop.http_serving import is_authorized, is_loopback, secret_matches
 from labelloop.logs import JsonLines
-from labelloop.settings import ServiceSettings
+from labelloop.settings import ServiceSettings, load_settings, service_environment
 
 LOGIN = {"backend_user": "loop", "backend_password": "s3same"}
 
@@ -139,6 +139,21 @@ def test_a_backend_that_others_reach_does_not_start_without_a_password(
 def test_on_this_machine_no_password_is_needed(host: str) -> None:
     assert is_loopback(host)
     require_credential(host, ServiceSettings())
+
+
+def test_the_password_may_lie_in_a_file_that_is_not_empty(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3same\n", encoding="utf-8")
+    environ = {"LABELLOOP_BACKEND_PASSWORD_FILE": str(file), "LABELLOOP_BACKEND_USER": "loop"}
+    services = load_settings(None, environ).services
+    assert services.backend_login == ("loop", "s3same")
+    assert "s3same" not in repr(services)
+    assert load_settings(None, service_environment(services)).services.backend_login == ("loop", "s3same")
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="empty"):
+        load_settings(None, environ)
+    with pytest.raises(SettingsError, match="backend_user"):
+        load_settings(None, {"LABELLOOP_BACKEND_USER": "a:b"})
 
 
 def test_secrets_are_compared_as_a_whole() -> None:
