@@ -18,7 +18,9 @@ Bitmap = NDArray[np.bool_]
 #: A part of an instance that is smaller than this share of the instance is left out of its outlines.
 _LEAST_PART = 0.02
 #: How far a simplified outline may lie from the true one: pixels at least, and as a share of the part's extent.
-_LEAST_TOLERANCE_PX, _TOLERANCE = 0.35, 0.01
+_LEAST_TOLERANCE_PX, _TOLERANCE = 0.4, 0.01
+#: A mask of so few pixels is drawn finer, because half a pixel at each corner is much of it.
+_SMALL_PX, _FINE = 200, 4
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,11 @@ def outlines(bitmap: Bitmap) -> list[NDArray[np.float64]]:
 
     if not bitmap.any():
         return []
-    signed = np.where(np.pad(bitmap, 1), 1.0, -1.0)
+    fine = 1 if np.count_nonzero(bitmap) > _SMALL_PX else _FINE
+    signed = np.where(np.pad(bitmap.repeat(fine, axis=0).repeat(fine, axis=1), 1), 1.0, -1.0)
     filled: Any = contour_generator(z=signed, fill_type=FillType.OuterOffset).filled(0.0, math.inf)
     rings, offsets = filled
-    outer = [ring[start[0] : start[1] - 1] - 0.5 for ring, start in zip(rings, offsets, strict=True)]
+    outer = [(ring[start[0] : start[1] - 1] - 0.5) / fine for ring, start in zip(rings, offsets, strict=True)]
     sized = sorted(((_area(ring), number) for number, ring in enumerate(outer)), reverse=True)
     least = _LEAST_PART * sum(area for area, _ in sized)
     found = [_simplified(outer[number], area) for area, number in sized if area >= least]
