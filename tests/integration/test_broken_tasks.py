@@ -17,10 +17,11 @@ import orjson
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from broken_site import HERE, Site, names
+from broken_site import HERE, Site, names, saved
 from broken_tasks import Case, image_cases, text_cases
+from yolo_networks import checkpoint, picture
 
-from backends import sklearn_text, spacy_nlp
+from backends import sklearn_text, spacy_nlp, yolo
 from backends.protocols import Backend
 from backends.server import create_app
 from backends.serving import ServedRow
@@ -119,11 +120,17 @@ def serve(
 ) -> Iterator[Bench]:
     digest = write_digest(version)
     row = ServedRow(PROJECT, name, f"{name}-p3-v1", f"{name}-p3-v1-r1", str(version), digest, 1)
-    services = ServiceSettings(data=folder / "served")
+    services = ServiceSettings(data=folder / "served", predict_budget_s=85.0)
     app = create_app(name, load, Store(row), Queue(), services, media=media, poll=False)  # type: ignore[arg-type]
     app.extensions["served_models"].poll()
     yield Bench(app, xml)
     app.extensions["hints"].close()
+
+
+def show_from(version: Path, threshold: float) -> None:
+    """Show what a version is this sure of: it learned so little that nothing would be shown."""
+    known = read_labels(version)
+    write_labels(version, [replace(each, show_threshold=dict.fromkeys(each.classes, threshold)) for each in known])
 
 
 def mixed(cases: Sequence[Case], good: Sequence[Any]) -> list[Any]:
@@ -170,8 +177,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def images(tmp_path: Path, site: Site) -> Iterator[Bench]:
-    """A backend that reads images, with the media cache of the settings."""
+def media(tmp_path: Path, site: Site) -> Iterator[MediaCache]:
+    """The media cache of the settings; the site is Label Studio, and under some of its names an allowed host."""
     hosts = [f"{name}:{site.port}" for name in HERE if name not in ("closed.test", "other.test")]
     services = load_settings(
         None,
@@ -181,18 +188,34 @@ def images(tmp_path: Path, site: Site) -> Iterator[Bench]:
             "LABELLOOP_MEDIA_HOSTS": ",".join([*hosts, "closed.test", "metadata.test", "*.cdn.test"]),
             "LABELLOOP_IMAGE_MAX_MB": "0.2",
             "LABELLOOP_IMAGE_MAX_MEGAPIXELS": "1",
-            "LABELLOOP_MEDIA_TIMEOUT_S": "5",
+            "LABELLOOP_MEDIA_TIMEOUT_S": "8",
         },
     ).services
+    made = MediaCache.of(services, lambda: {"Authorization": f"Token {TOKEN}"})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def images(tmp_path: Path, media: MediaCache) -> Iterator[Bench]:
+    """A backend that reads images and knows colours."""
     version = tmp_path / "version"
     version.mkdir()
     labels = ControlLabels(
         "label", "image", "image", "rectanglelabels", Colours.classes, dict.fromkeys(Colours.classes, 0.0)
     )
     write_labels(version, [labels])
-    media = MediaCache.of(services, lambda: {"Authorization": f"Token {TOKEN}"})
     yield from serve(tmp_path, "colours", version, lambda path: Colours(), IMAGE_XML, media)
-    media.close()
+
+
+@pytest.fixture
+def detector(tmp_path: Path, media: MediaCache) -> Iterator[Bench]:
+    """A yolo network with drawn weights."""
+    xml = IMAGE_XML.replace("red", "cat").replace("green", "dog")
+    version = tmp_path / "version"
+    yolo.import_model([str(checkpoint("detect", tmp_path / "network"))], parse_label_config(xml), version)
+    show_from(version, 0.05)
+    yield from serve(tmp_path, "yolo", version, yolo.load, xml, media)
 
 
 def good_images() -> list[dict[str, str]]:
@@ -214,6 +237,15 @@ def test_y6_broken_images_have_their_reasons_and_harm_no_neighbour(
     lines = "\n".join(JsonLines().format(record) for record in caplog.records if not record.name.startswith("http"))
     for secret in (TOKEN, "s3cret-pw", "John Smith", "sig=a"):
         assert secret not in lines
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore::DeprecationWarning:torch.*")
+def test_broken_images_harm_no_neighbour_in_a_batch_of_yolo(detector: Bench, site: Site) -> None:
+    for number, data in enumerate(good_images()):
+        site.files[data["image"]] = saved(picture(number, 160, 120), "PNG")
+    good = [data for data in good_images() if detector.ask([data])[0]["result"]]
+    assert len(good) > 5
+    check(detector, list(image_cases(site.port)), good)
 
 
 def test_turned_images_are_measured_as_people_see_them(images: Bench) -> None:
@@ -301,8 +333,7 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, 
     version = folder / "v1"
     data = dataset(folder / "data", xml, rows)
     spacy_nlp.trainer().fit(data, version, start=None, budget=Budget(epochs=8), progress=quiet)
-    shown = [replace(known, show_threshold=dict.fromkeys(known.classes, 0.0)) for known in read_labels(version)]
-    write_labels(version, shown)  # so little was learned that nothing would be shown
+    show_from(version, 0.0)
     for bench in serve(folder, "spacy_nlp", version, spacy_nlp.load, xml):
         yield bench, [truth.text for truth in truths]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,18 @@ def test_nothing_is_asked_for_packed_and_what_comes_packed_is_refused(cache: Any
         cache(web).fetch("/data/upload/2/a.png")
     assert caught.value.reason == "unreadable"
     assert [request.headers["accept-encoding"] for request in web.requests] == ["identity"]
+
+
+def test_label_studio_too_has_its_time_for_a_file(cache: Any) -> None:
+    def trickle() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.01)
+            yield b"x"
+
+    media = cache(Web(lambda request: httpx.Response(200, content=trickle())), budget_s=0.2)
+    with pytest.raises(MediaError, match=r"within 0\.2 s") as caught:
+        media.fetch("/data/upload/2/a.png")
+    assert caught.value.reason == "not_found"
 
 
 def test_a_server_that_does_not_answer_is_a_reason_too(cache: Any) -> None:

@@ -171,6 +171,8 @@ def test_objects_of_the_named_buckets_are_read(make: Make, bucket: Any) -> None:
 )
 def test_y6_nothing_outside_the_named_buckets_is_read(make: Make, bucket: Any, address: str) -> None:
     assert reason(make(buckets=("memory://bucket/images",)), address) == "not_found"
+    with pytest.raises(MediaError):  # no store is even asked
+        MediaRules(LABEL_STUDIO, buckets=("memory://bucket/images",)).place_of(address)
 
 
 def test_a_bucket_that_is_not_named_and_a_library_that_is_not_there_are_said(
