@@ -22,7 +22,7 @@ class BackendEntry:
 
 BACKENDS: dict[str, BackendEntry] = {
     "yolo": BackendEntry("backends.yolo", "yolo", ("torch", "ultralytics")),
-    "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy",)),
+    "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy", "selectolax")),
     "sklearn_text": BackendEntry("backends.sklearn_text", "sklearn", ("sklearn", "skops")),
     "rules": BackendEntry("backends.rules", "rules", ("regex",)),
 }

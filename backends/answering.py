@@ -227,7 +227,7 @@ class Answering:
             if request.config.has_media:
                 self._feed(gathering, tasks, request.config, model)
             else:
-                found = [read_task(task, request.config, None) for task in tasks]
+                found = [read_task(task, request.config, None, "unused") for task in tasks]
                 gathering.settle((at, each) for at, each in enumerate(found) if isinstance(each, Outcome))
                 model.queue.add(gathering, ((at, each) for at, each in enumerate(found) if isinstance(each, TaskItem)))
             return gathering.close()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from backends.protocols import Backend
 from labelloop.logs import error_fields
+from labelloop.task_items import MediaUse
 from labelloop.values import Outcome, TaskItem
 
 log = logging.getLogger(__name__)
@@ -36,3 +37,9 @@ def predict_each(backend: Backend, items: Sequence[TaskItem], *, want: frozenset
             return [Outcome("error", detail=f"the model gave {len(outcomes)} outcomes for one task")]
     middle = len(items) // 2
     return predict_each(backend, items[:middle], want=want) + predict_each(backend, items[middle:], want=want)
+
+
+def media_use_of(backend: Backend) -> MediaUse:
+    """What a model wants of a task's media: all there is to have, unless it says otherwise."""
+    use: MediaUse = getattr(backend, "media_use", "needed")
+    return use

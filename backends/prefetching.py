@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from backends.gathering import Gathering
 from backends.loaded_models import LoadedModel
+from backends.predicting import media_use_of
 from backends.turns import Turns
 from labelloop.label_config import LabelConfig
 from labelloop.logs import error_fields
-from labelloop.task_items import task_item
+from labelloop.task_items import MediaUse, task_item
 from labelloop.values import Outcome, TaskItem
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ def task_id_of(task: Mapping[str, Any]) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
-def read_task(task: Mapping[str, Any], config: LabelConfig, fetch: Callable[[str], Path] | None) -> TaskItem | Outcome:
+def read_task(
+    task: Mapping[str, Any], config: LabelConfig, fetch: Callable[[str], Path] | None, media_use: MediaUse
+) -> TaskItem | Outcome:
     """The task as a model sees it, with its media; or why there is none."""
-    data = task.get("data")
+    data, meta = (found if isinstance(found := task.get(key), dict) else {} for key in ("data", "meta"))
     try:
-        return task_item(task_id_of(task), data if isinstance(data, dict) else {}, config, fetch)
+        return task_item(task_id_of(task), data, config, fetch, meta=meta, media_use=media_use)
     except Exception as error:  # a full disk, a broken cache folder: this task's matter only
         log.error("media not fetched", extra={"task": task_id_of(task), **error_fields(error)})
         return Outcome("error")
@@ -91,7 +94,8 @@ class Prefetch:
     def _prepared(self, piece: _Piece) -> TaskItem | Outcome:
         if piece.gathering.is_late:
             return Outcome("deadline")
-        item = read_task(piece.task, piece.config, self._media.fetch if self._media else None)
+        use = media_use_of(piece.model.backend)
+        item = read_task(piece.task, piece.config, self._media.fetch if self._media else None, use)
         prepare = getattr(piece.model.backend, "prepare", None)
         if prepare is None or isinstance(item, Outcome) or piece.gathering.is_late:
             return item

@@ -22,7 +22,8 @@ class Backend(Protocol):
     """A loaded model version; the server calls its `predict` from one thread at a time.
 
     A backend may also have
-    `batch_size: int`, how many tasks `predict` is given at most at once, and
+    `batch_size: int`, how many tasks `predict` is given at most at once,
+    `media_use`, "optional" for a model that can do without a task's media and "unused" for one that reads none, and
     `prepare(task: TaskItem) -> TaskItem`, which does what needs no model (decoding an image) ahead, in several other
     threads while the model computes. It returns the task, or one of a class of its own below TaskItem. `predict` takes
     prepared and unprepared tasks.
@@ -37,7 +38,10 @@ class Backend(Protocol):
 
 
 class Trainer(Protocol):
-    """Fits and evaluates; sees a dataset folder (see labelloop.datasets), never a client, a store or the network."""
+    """Fits and evaluates; sees a dataset folder (see labelloop.datasets), never a client, a store or the network.
+
+    One that cannot begin from nothing has an attribute `needs_start = True` and is always given the served version.
+    """
 
     metric: str
 

@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 TASKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "task_id": pl.Int64,
     "data": pl.String,
+    "meta": pl.String,
     "group_key": pl.String,
     "role": pl.String,
     "split": pl.String,

@@ -105,6 +105,7 @@ def _task_row(task: TaskRow) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
         "data": orjson.dumps(task.data).decode(),
+        "meta": orjson.dumps(task.meta).decode(),
         "group_key": task.group_key,
         "role": task.role,
         "split": "holdout" if task.role == "holdout" else "train",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, delete, select
 
 from backends import backend_module
-from backends.predicting import predict_each
+from backends.predicting import media_use_of, predict_each
 from backends.protocols import Backend
 from backends.showing import shown_regions
 from backends.version_labels import Thresholds
@@ -22,7 +22,7 @@ from labelloop.logs import error_fields
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.tables import outcomes
 from labelloop.store.types import utc_now
-from labelloop.task_items import Fetch, task_item
+from labelloop.task_items import Fetch, MediaUse, task_item
 from labelloop.values import Outcome, TaskItem
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def predict_tasks(
     """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception."""
     config = parse_label_config(project.label_config)
     done = seen = 0
-    for batch, items in _with_media(tasks, config, fetch):
+    for batch, items in _with_media(tasks, config, fetch, media_use_of(backend)):
         guard.check()
         predicted = iter(predict_each(backend, [item for item in items if isinstance(item, TaskItem)]))
         found = [next(predicted) if isinstance(item, TaskItem) else item for item in items]
@@ -115,13 +115,13 @@ def predict_tasks(
 
 
 def _with_media(
-    tasks: Sequence[TaskRow], config: LabelConfig, fetch: Fetch | None
+    tasks: Sequence[TaskRow], config: LabelConfig, fetch: Fetch | None, use: MediaUse
 ) -> Iterator[tuple[Sequence[TaskRow], list[TaskItem | Outcome]]]:
     """Batches of tasks with what the model sees of each, in order; one batch ahead is being fetched meanwhile."""
     pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="media")
 
     def begin(start: int) -> list[Future[TaskItem | Outcome]]:
-        return [pool.submit(_item, task, config, fetch) for task in tasks[start : start + BATCH]]
+        return [pool.submit(_item, task, config, fetch, use) for task in tasks[start : start + BATCH]]
 
     try:
         ahead = begin(0)
@@ -132,9 +132,9 @@ def _with_media(
         pool.shutdown(cancel_futures=True)
 
 
-def _item(task: TaskRow, config: LabelConfig, fetch: Fetch | None) -> TaskItem | Outcome:
+def _item(task: TaskRow, config: LabelConfig, fetch: Fetch | None, use: MediaUse) -> TaskItem | Outcome:
     try:
-        return task_item(task.task_id, task.data, config, fetch)
+        return task_item(task.task_id, task.data, config, fetch, meta=task.meta, media_use=use)
     except Exception as error:  # a full disk, a broken cache folder: this task's matter only
         log.error("media not fetched", extra={"task": task.task_id, **error_fields(error)})
         return Outcome("error", detail=f"fetching its media failed with {type(error).__name__}")

@@ -173,7 +173,9 @@ class _TrainingRun:
         return self.trainer.fit(
             folder,
             out,
-            start=champion if learning.warm_start == "champion" else None,
+            start=champion
+            if learning.warm_start == "champion" or getattr(self.trainer, "needs_start", False)
+            else None,
             budget=Budget(learning.epochs, seed=self.row.number, device=services.device, threads=services.threads),
             progress=progress,
         )

@@ -41,6 +41,7 @@ class RulesBackend:
 
     def __init__(self, version_dir: Path) -> None:
         self._sets = read_rule_sets(version_dir)
+        self.media_use = "optional" if any(each.voters.reads_files for each in self._sets) else "unused"
 
     @property
     def classes(self) -> tuple[str, ...]:

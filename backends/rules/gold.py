@@ -52,7 +52,7 @@ def read_split(dataset: Dataset, sets: Sequence[RuleSet], split: str) -> list[La
     found = []
     for row in dataset.tasks.filter(pl.col("split") == split).sort("task_id").to_dicts():
         task_id, data = row["task_id"], orjson.loads(row["data"])
-        task = TaskItem(task_id, data, dataset.media(task_id, data))
+        task = TaskItem(task_id, data, dataset.media(task_id, data), orjson.loads(row.get("meta") or "{}"))
         truths = {each.control.name: truth_for(each, data, results.get(task_id)) for each in sets}
         found.append(Labelled(task, truths))
     return found

@@ -40,6 +40,7 @@ class RulesTrainer:
     """Weighs the rules of an earlier version on labelled tasks; the rules themselves stay as they are."""
 
     metric = "f1"
+    needs_start = True
 
     def fit(
         self, dataset_dir: Path, out_dir: Path, *, start: Path | None, budget: Budget, progress: Progress

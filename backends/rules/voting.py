@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from backends.rules.fields import TaskFields
+from backends.rules.fields import FILE, TaskFields
 from backends.rules.matchers import Function, Hit, Matchers, PhraseHits, one_label, trimmed
 from backends.rules.reading import Rows
-from backends.rules.rule_file import RuleFile
+from backends.rules.rule_file import PythonRule, RuleFile
 from labelloop.errors import MediaError
 from labelloop.label_config import Control
 from labelloop.values import TaskItem
@@ -84,6 +84,12 @@ class Voters:
             votes.cast.append(cast)
             votes.failed.append(failed)
         return votes
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a rule looks at a task's image file; functions may."""
+        fields = any(field.startswith(FILE) for field in self._compiled.read_fields)
+        return fields or any(isinstance(rule, PythonRule) for rule in self.file.rules)
 
     def has_something_to_read(self, task: TaskItem) -> bool:
         """Whether a task has a value in any field that a rule reads; functions may read everything."""

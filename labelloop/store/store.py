@@ -191,7 +191,7 @@ class Store:
     def tasks(self, project_id: int, lo: int | None = None, hi: int | None = None) -> list[TaskRow]:
         """Tasks that still exist, by id; `lo` and `hi` bound the ids (both included)."""
         c = t.tasks.c
-        query = select(c.task_id, c.data, c.overlap, c.content_hash, c.group_key, c.role).where(
+        query = select(c.task_id, c.data, c.overlap, c.content_hash, c.group_key, c.role, c.meta).where(
             self.scope(t.tasks, project_id), c.deleted_at.is_(None)
         )
         if lo is not None:
