@@ -171,6 +171,7 @@ def test_a_dataset_keeps_its_file_when_the_cache_lets_go(shelves: Any, clock: Cl
     assert shelf.trim(max_bytes=0) == 10
     assert not path.exists()
     assert target.read_bytes() == b"a" * 10 and not target.is_symlink()
+    assert target.stat().st_mode & 0o222 == 0  # a library that repairs files in place is refused
 
 
 def test_where_no_link_can_be_made_a_dataset_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
