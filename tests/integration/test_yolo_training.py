@@ -257,3 +257,73 @@ def test_importing_the_package_loads_no_heavy_library():
     code = "import sys, backends.yolo; print([m for m in ('torch', 'ultralytics', 'cv2') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_training_keeps_the_other_networks_of_the_version_it_starts_from(trained, tmp_path):
+    from backends.version_labels import ControlLabels, read_labels, write_labels
+    from backends.yolo.engine import build_model, save_model
+    from backends.yolo.model_spec import ControlUse, ModelSpec, PointUse
+    from backends.yolo.training import carry_over
+
+    _, _, artefact = trained
+    start, out = tmp_path / "v1", tmp_path / "v2"
+    shutil.copytree(artefact.path, start)
+    uses = (
+        ControlUse("label", {"person": "circle"}),
+        ControlUse("kp", {}, points={"nose": PointUse(0, ("person",))}, boxes="label"),
+    )
+    spec = ModelSpec("yolo11n-pose.yaml", ("person",), 96, "pose", controls=uses, point_shape=(1, 3))
+    save_model(build_model(spec), spec, start / "model" / "pose")
+    (own,) = read_labels(artefact.path)
+    points = ControlLabels("kp", "image", "image", "keypointlabels", ("nose",), {"nose": 0.3})
+    write_labels(start, [own, points])
+    both = parse_label_config(
+        CONFIG.replace(
+            "</View>", '<KeyPointLabels name="kp" toName="image"><Label value="nose"/></KeyPointLabels></View>'
+        )
+    )
+    shutil.copytree(start / "model" / "detect", out / "model" / "detect")
+    carried = carry_over(start, out, both, "label")
+    write_labels(out, [own, *carried])
+    assert [labels.control for labels in carried] == ["kp"]
+    (use,) = json.loads((out / "model" / "pose" / "model.json").read_text())["controls"]
+    assert (use["control"], use["boxes"]) == ("kp", None)  # the boxes have a detector of their own now
+    assert yolo.load(out).classes == (*LABELS, "nose")
+    assert carry_over(start, tmp_path / "v3", parse_label_config(CONFIG), "label") == []
+
+
+def test_boxes_belong_to_the_image_of_a_list_that_they_were_drawn_on(tmp_path):
+    from backends.yolo.dataset import labelled_images
+    from backends.yolo.training import detector_control
+    from labelloop.datasets import read_dataset
+
+    truths = generate_images(tmp_path / "images", 2, 11)
+    config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    folder = tmp_path / "dataset"
+    (folder / "media").mkdir(parents=True)
+    result = []
+    for item, truth in enumerate(truths):
+        shutil.copy(tmp_path / "images" / truth.file, folder / "media" / f"7-{item}.png")
+        result += [region | {"id": f"{item}-{region['id']}", "item_index": item} for region in regions(truth)]
+    task = {"task_id": 7, "data": orjson.dumps({"image": [t.file for t in truths]}).decode(), "group_key": "g",
+            "role": "pool", "split": "train"}  # fmt: skip
+    label = {"task_id": 7, "annotation_id": 1, "annotator": 1, "at": datetime.now(UTC), "rev_hash": "h",
+             "lead_time_s": 1.0, "shown_serving_id": None, "is_truth": True,
+             "result": orjson.dumps(result).decode()}  # fmt: skip
+    body = {"label_config": config, "project": 1, "classes": list(LABELS), "options": {}}
+    write_dataset(folder, body, [task], [label], None, "2025-01-01T00:00:00Z")
+    dataset = read_dataset(folder)
+    images = labelled_images(dataset, "train", detector_control(dataset.label_config), LABELS)
+    assert [(image.name, image.file.name) for image in images] == [("7-0", "7-0.png"), ("7-1", "7-1.png")]
+    assert [len(image.boxes) for image in images] == [len(truth.boxes) for truth in truths]
+
+
+def test_turned_boxes_and_others_leave_the_detector_its_control():
+    from backends.yolo.training import detector_control
+
+    turned = CONFIG.replace(
+        "<RectangleLabels",
+        '<RectangleLabels name="turned" toName="image" model_obb="true"><Label value="x"/></RectangleLabels>'
+        '<PolygonLabels name="outline" toName="image"><Label value="x"/></PolygonLabels><RectangleLabels',
+    )
+    assert detector_control(parse_label_config(turned)).name == "label"
