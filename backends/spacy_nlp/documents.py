@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.spacy_nlp.converters.hypertext_labels import HtmlText
+from backends.spacy_nlp.converters.hypertext_labels import MAX_DEPTH, HtmlText, nesting
 from backends.spacy_nlp.converters.labels import Document, PlainText
 from backends.spacy_nlp.converters.paragraph_labels import Dialogue
 from labelloop.label_config import Control
@@ -14,6 +14,7 @@ from labelloop.values import Outcome
 TEXT_TAGS = ("Text", "HyperText", "Paragraphs")
 SPAN_TAGS = ("Labels", "HyperTextLabels", "ParagraphLabels")
 MAX_CHARACTERS = 100_000
+_MAX_MARKUP = 1_000_000  # of an HTML document with its tags
 _YES = ("true", "yes", "1")
 _READ = ("inline", "textKey")
 
@@ -32,7 +33,10 @@ def read_document(
     if object_tag == "Paragraphs":
         document = Dialogue.of(value, attributes.get("textKey", "text"))
         wanted = "a list of objects with texts"
-    elif isinstance(value, str) and len(value) <= MAX_CHARACTERS and object_tag == "HyperText":
+    elif isinstance(value, str) and object_tag == "HyperText":
+        if len(value) > _MAX_MARKUP or nesting(value) > MAX_DEPTH:
+            limits = f"at most {_MAX_MARKUP} characters of HTML, nested {MAX_DEPTH} deep, are read"
+            return Outcome("too_large", detail=f"{len(value)} characters; {limits}")
         document = HtmlText(value, inline=attributes.get("inline", "").lower() in _YES)
         wanted = "an HTML text"
     else:

@@ -88,7 +88,7 @@ def _folder(source: str) -> Path:
         raise UsageError(f"{source} holds no spaCy pipeline (no config.cfg); name the folder that nlp.to_disk wrote")
     try:
         version = distribution(source).version
-        spec = find_spec(source.replace("-", "_"))
+        spec = find_spec(source.replace("-", "_")) if "." not in source else None  # a dotted name would be imported
     except (PackageNotFoundError, ValueError, ModuleNotFoundError):
         spec = None
     if spec is None or spec.origin is None:

@@ -35,7 +35,10 @@ def check_config(folder: Path) -> Mapping[str, Any]:
     lang = str(config.get("nlp", {}).get("lang", ""))
     if not re.fullmatch(r"[a-z]{2,3}", lang) or find_spec(f"spacy.lang.{lang}") is None:
         raise DataError(f"{folder}: spaCy has no language {lang!r}")
-    _register_all(lang)
+    try:
+        _register_all(lang)
+    except ImportError as error:
+        raise DataError(f"{folder}: the language {lang!r} needs another package: {error}") from error
     for where, key, name in _names(loaded, ""):
         if key == "source":
             raise DataError(f"{folder}: {where} is taken from another pipeline ({name!r}); save it with its components")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.spacy_nlp.converters.choices import choices_region
-from backends.spacy_nlp.converters.hypertext_labels import HtmlText
+from backends.spacy_nlp.converters.hypertext_labels import HtmlText, nesting
 from backends.spacy_nlp.converters.labels import Document, PlainText, Span, region_spans, span_regions
 from backends.spacy_nlp.converters.paragraph_labels import Dialogue
 from backends.spacy_nlp.documents import MAX_CHARACTERS, read_document
@@ -142,6 +142,18 @@ def test_an_html_region_is_found_by_its_path_else_by_its_offsets_and_may_begin_a
     assert document.bounds({"start": "/x[1]", "end": "/x[1]", "startOffset": 0, "endOffset": 1}) == []
 
 
+def test_deep_html_is_read_as_deep_as_a_browser_reads_it() -> None:
+    html = "<br><p>" * 1_000 + "<b>" * 500 + "Ann" + "</b>" * 500
+    assert nesting(html) == 500
+    document = read_document({"x": html}, "x", "HyperText")
+    assert not isinstance(document, Outcome) and document.texts == ("Ann",)
+    value = document.place(0, 0, 3)
+    assert value["start"] == "/p[1000]" + "/b[1]" * 500 + "/text()[1]"
+    assert document.bounds(value) == [(0, 0, 3)]
+    deeper = read_document({"x": "x" + "<div>" * 100_000}, "x", "HyperText")
+    assert isinstance(deeper, Outcome) and deeper.status == "too_large"
+
+
 def test_html_that_is_part_of_a_page_keeps_its_leading_white_space() -> None:
     assert HtmlText(" <b>Ann</b>", inline=True).texts == (" Ann",)
     assert HtmlText(" <b>Ann</b>").texts == ("Ann",)
@@ -182,6 +194,7 @@ def test_a_span_outside_the_text_is_refused() -> None:
         ("text", "Text", None), ("", "Text", "text_missing"), (" \n", "Text", "text_missing"), (7, "Text", "text_missing"),
         ("x" * (MAX_CHARACTERS + 1), "Text", "too_large"), ("<p>a</p>", "HyperText", None),
         ("<p> </p>", "HyperText", "text_missing"), ("x" * (MAX_CHARACTERS + 1), "HyperText", "too_large"),
+        ("<i></i>" * 20_000 + "a", "HyperText", None), ("<i></i>" * 150_000 + "a", "HyperText", "too_large"),
         ({"a": 1}, "HyperText", "text_missing"), ([{"text": "a"}], "Paragraphs", None),
         ("a", "Paragraphs", "text_missing"), ([{"said": "a"}], "Paragraphs", "text_missing"),
         ([{"text": "x" * MAX_CHARACTERS}, {"text": "y"}], "Paragraphs", "too_large"), ([], "Paragraphs", "text_missing"),

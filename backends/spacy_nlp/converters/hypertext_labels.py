@@ -6,6 +6,7 @@ by `globalOffsets`: code points of all text nodes before, where a <br> counts as
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
@@ -57,10 +58,18 @@ _INLINE = frozenset(
 )
 _UNREAD = frozenset({"script", "style", "noscript", "iframe", "template", "title", "noembed", "noframes"})
 
+_NOT_NESTED = frozenset(
+    "area base br col embed hr img input link meta param source track wbr p li dt dd option tr td th".split()  # noqa: SIM905
+)
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+#: Browsers nest no deeper, and a parser's time grows with the depth of every tag.
+MAX_DEPTH = 512
+_ROOT, _NOWHERE = -1, -2
+
 
 @dataclass(frozen=True)
 class _TextNode:
-    path: str
+    number: int
     begin: int
     text: str
 
@@ -88,12 +97,24 @@ class _Piece:
         return self.nodes[at], offset - self.offsets[at]
 
 
+def nesting(html: str) -> int:
+    """How deep the tags of a document lie in each other at most, by its tags alone; tags without an end do not count."""
+    depth = deepest = 0
+    for closes, name in _TAG.findall(html):
+        if name.lower() not in _NOT_NESTED:
+            depth = max(depth - 1, 0) if closes else depth + 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
 class HtmlText:
     """The value of a HyperText tag; `inline` as the tag says it, which makes it part of a page and no document."""
 
     def __init__(self, html: str, *, inline: bool = False) -> None:
         self._pieces: list[_Piece] = []
-        self._begins: dict[str, int] = {}
+        # nodes by number: parent, segment of the path, global offset; whole paths would grow with the depth squared
+        self._nodes: list[tuple[int, str, int]] = []
+        self._numbers: dict[tuple[int, str], int] = {}
         self._walk(html, inline)
         self.texts = tuple(piece.text for piece in self._pieces)
 
@@ -102,8 +123,8 @@ class HtmlText:
         last, stop = self._pieces[piece].locate(end - 1)
         stop += 1
         return {
-            "start": first.path,
-            "end": last.path,
+            "start": self._path(first.number),
+            "end": self._path(last.number),
             "startOffset": begin,
             "endOffset": stop,
             "globalOffsets": {"start": first.begin + begin, "end": last.begin + stop},
@@ -132,8 +153,22 @@ class HtmlText:
         return parts
 
     def _global(self, path: object, offset: object) -> int | None:
-        begin, inner = self._begins.get(str(path)), whole(offset)
-        return None if begin is None or inner is None or inner < 0 else begin + inner
+        inner, number = whole(offset), _ROOT
+        for segment in str(path).split("/")[1:]:
+            number = self._numbers.get((number, segment), _NOWHERE)
+        return self._nodes[number][2] + inner if number >= 0 and inner is not None and inner >= 0 else None
+
+    def _path(self, number: int) -> str:
+        segments = []
+        while number != _ROOT:
+            number, segment, _ = self._nodes[number]
+            segments.append(segment)
+        return "".join(f"/{segment}" for segment in reversed(segments))
+
+    def _add(self, parent: int, segment: str, begin: int) -> int:
+        self._numbers[(parent, segment)] = len(self._nodes)
+        self._nodes.append((parent, segment, begin))
+        return len(self._nodes) - 1
 
     def _walk(self, html: str, inline: bool) -> None:
         from selectolax.lexbor import LexborHTMLParser
@@ -141,7 +176,7 @@ class HtmlText:
         parser = LexborHTMLParser(html, is_fragment=inline)
         first = parser.root if inline else (parser.body.first_child if parser.body is not None else None)
         piece, position = _Piece(), 0
-        open_nodes: list[tuple[Any, str, Counter[str], bool]] = [(first, "", Counter(), True)]
+        open_nodes: list[tuple[Any, int, Counter[str], bool]] = [(first, _ROOT, Counter(), True)]
 
         def border() -> None:
             nonlocal piece
@@ -152,22 +187,21 @@ class HtmlText:
         while open_nodes:
             node, parent, counts, read = open_nodes.pop()
             if node is None:
-                if parent.rpartition("/")[2].partition("[")[0] not in _INLINE:
+                if parent == _ROOT or self._nodes[parent][1].partition("[")[0] not in _INLINE:
                     border()
                 continue
             open_nodes.append((node.next, parent, counts, read))
             name = "text()" if node.is_text_node else str(node.tag)
             counts[name] += 1
-            path = f"{parent}/{name}[{counts[name]}]"
+            segment = f"{name}[{counts[name]}]"
             if node.is_text_node:
-                text = str(node.text_content)
-                self._begins[path] = position
+                text, number = str(node.text_content), self._add(parent, segment, position)
                 if read:
-                    piece.add(_TextNode(path, position, text))
+                    piece.add(_TextNode(number, position, text))
                 position += len(text)
             elif node.is_element_node:
-                self._begins[path] = position
+                number = self._add(parent, segment, position)
                 if name not in _INLINE:
                     border()
                 position += name == "br"
-                open_nodes.append((node.first_child, path, Counter(), read and name not in _UNREAD))
+                open_nodes.append((node.first_child, number, Counter(), read and name not in _UNREAD))
