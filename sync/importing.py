@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import backend_module
+from labelloop.artefacts import write_digest
 from labelloop.errors import ServiceDown, UsageError
 from labelloop.label_config import parse_label_config
 from labelloop.queueing import promote_request
@@ -22,7 +23,7 @@ from sync.freezing import config_hash
 from sync.promotion import plan_promotion
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
-from sync.versions import Version, finish_artefact, published
+from sync.versions import Version, published
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def import_version(
         out = Path(folder) / "artefact"
         out.mkdir()
         artefact = make(list(sources), config, out, **options)
-        digest = finish_artefact(project.backend, artefact.path)
+        digest = write_digest(artefact.path)
         version, training_id = _known(runtime, project, digest), f"import-p{project.project_id}-{digest[:16]}"
         if version is None:
             with published(runtime, project, artefact.path, digest) as version:

@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import backend_module
 from backends.protocols import Trainer
-from labelloop.artefacts import fetch_artefact
+from labelloop.artefacts import fetch_artefact, write_digest
 from labelloop.datasets import Dataset
 from labelloop.errors import DataError, LeaseLost, ServiceDown, UsageError
 from labelloop.store import ProjectRow, TrainingRow
@@ -33,7 +33,7 @@ from sync.gate import Verdict, judge
 from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
-from sync.versions import finish_artefact, published
+from sync.versions import published
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class _TrainingRun:
         served = self._measured(champion_folder, folder) if champion_folder is not None else None
         self.lease.check()
         verdict = judge(candidate, served, self.trainer.headline)
-        digest = finish_artefact(self.project.backend, artefact.path)
+        digest = write_digest(artefact.path)
         self.lease.check()
         record = self._record(artefact, candidate, served, verdict, failed, frozen)
         with (

@@ -1,4 +1,4 @@
-"""A model version as an artefact: finished, sealed by its digest, named and published, whoever made it."""
+"""A model version as an artefact: named and published, whoever made it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends import backend_module
 from labelloop import folders
-from labelloop.artefacts import write_digest
 from labelloop.errors import NotReady
 from labelloop.store import ProjectRow
 from labelloop.store.leases import holding
@@ -29,14 +27,6 @@ class Version:
     name: str
     path: str
     digest: str
-
-
-def finish_artefact(backend: str, folder: Path) -> str:
-    """Let a backend add what serves a version faster on this machine (its engine), and seal the folder; its digest."""
-    prepare = getattr(backend_module(backend), "prepare_version", None)
-    if prepare is not None:
-        prepare(folder)
-    return write_digest(folder)
 
 
 @contextmanager

@@ -52,11 +52,6 @@ def import_model(sources, config, out_dir, *, loud: bool = False):
     return Artefact(out_dir, {"loud": loud})
 
 
-def prepare_version(folder):
-    (folder / "engine").mkdir()
-    (folder / "engine" / "built.txt").write_text("fast")
-
-
 class Model:
     classes = ("sea", "land")
 
