@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from backends import yolo
-from backends.yolo import preparing
+from backends.yolo import importing, preparing
 from backends.yolo.converters.brush_labels import decode_mask
 from backends.yolo.images import FittedImage
 from backends.yolo.masks import InstanceMask
@@ -56,8 +56,8 @@ def both(request: pytest.FixtureRequest, folder: Path) -> tuple[str, Any, Any]:
     kind = request.param
     file = checkpoint(kind, folder / "checkpoints", seed=3)
     version = folder / kind
-    # Whole precision: what is compared is what is made of a network's outputs, not how an engine rounds them.
-    with pytest.MonkeyPatch.context() as patch:  # PyTorch against PyTorch
+    # What is compared is what is made of a network's outputs, not how an engine rounds them.
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importing, "build_engine", lambda *args, **more: None, raising=False)
         yolo.import_model([str(file)], parse_label_config(config(kind)), version, iou=0.7, point_threshold=0.25)
     return kind, yolo.load(version), YOLO(str(file))
