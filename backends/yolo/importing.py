@@ -91,9 +91,7 @@ def _spec(
     found: Mapping[str, tuple[str, Checkpoint]], kind: str, config: LabelConfig, options: Mapping[str, Any]
 ) -> ModelSpec:
     source, checkpoint = found[kind]
-    side = int(options.get("image_size") or checkpoint.image_size)
-    if side < 32:
-        raise UsageError(f"option image_size must be at least 32 pixels, got {side}")
+    side = _image_size(options.get("image_size") or checkpoint.image_size)
     return ModelSpec(
         architecture=checkpoint.architecture,
         classes=checkpoint.classes,
@@ -103,6 +101,16 @@ def _spec(
         controls=tuple(_reported(control_uses(config, kind, checkpoint, tuple(found), source))),
         point_shape=checkpoint.point_shape,
     )
+
+
+def _image_size(said: Any) -> int:
+    try:
+        side = int(said)
+    except (TypeError, ValueError):
+        side = 0
+    if side < 32:
+        raise UsageError(f"option image_size must be a number of pixels, 32 at least; got {said!r}")
+    return side
 
 
 def _reported(uses: Sequence[tuple[ControlUse, str | None]]) -> list[ControlUse]:

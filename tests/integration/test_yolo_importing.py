@@ -190,6 +190,7 @@ def test_what_cannot_be_imported_is_refused_and_nothing_is_written(files, tmp_pa
     refused(UsageError, "both detect", [files["detect"], files["detect"]], out)
     refused(UsageError, "unknown option 'size'", [files["detect"]], out, size=3)
     refused(UsageError, "tile_overlap", [files["detect"]], out, tile_overlap=2)
+    refused(UsageError, "image_size", [files["detect"]], out, image_size="large")
     stranger = parse_label_config(
         '<View><Image name="im" value="$i"/><RectangleLabels name="b" toName="im"><Label value="x"/></RectangleLabels></View>'
     )
