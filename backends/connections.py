@@ -69,7 +69,7 @@ def connect(name: str, services: ServiceSettings) -> Connections:
     module = backend_module(name)
     store = StoreOpenedLater(services.database)
     return Connections(
-        loader=lambda folder: module.load(folder, device=services.device),
+        loader=lambda folder: module.load(folder, device=services.device, threads=services.threads),
         store=store,
         queue=QueueOpenedLater(lambda: Queue(services.redis_url, store.opened.instance, socket_timeout_s=0.5)),
         media=MediaCache.of(services, _label_studio_headers(services)),

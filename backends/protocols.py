@@ -1,9 +1,15 @@
 """What a backend is: something that predicts, and apart from it something that trains from a dataset folder.
 
-A backend package (`backends/<name>/__init__.py`, light: no heavy import) has two functions:
+A backend package (`backends/<name>/__init__.py`, light: no heavy import) has these functions:
 
-    load(version_dir: Path, *, device: str = "cpu") -> Backend      raises DataError for an artefact it cannot read
+    load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend
+                                        raises DataError for an artefact it cannot read
     trainer() -> Trainer
+
+and, where it takes models that were made elsewhere (`labelloop register`), a third with options of its own:
+
+    import_model(sources: Sequence[str], config: LabelConfig, out_dir: Path, **options) -> Artefact
+                                        writes model/, labels.json, metrics.json; UsageError or DataError says why not
 """
 
 from __future__ import annotations

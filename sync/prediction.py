@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, delete, select
@@ -19,6 +18,7 @@ from backends.version_labels import Thresholds
 from labelloop.artefacts import fetch_artefact
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.logs import error_fields
+from labelloop.settings import ServiceSettings
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.tables import outcomes
 from labelloop.store.types import utc_now
@@ -78,11 +78,11 @@ def forget_failed(store: Store, project_id: int, model_version: str) -> int:
     return gone.rowcount
 
 
-def load_version(project: ProjectRow, path: str, digest: str, cache: Path, device: str) -> Backend:
+def load_version(services: ServiceSettings, project: ProjectRow, path: str, digest: str) -> Backend:
     """A model version loaded from a verified local copy of its artefact."""
-    folder = fetch_artefact(path, digest, cache)
+    folder = fetch_artefact(path, digest, services.data.absolute() / "versions")
     module = backend_module(project.backend)
-    loaded: Backend = module.load(folder, device=device)
+    loaded: Backend = module.load(folder, device=services.device, threads=services.threads)
     return loaded
 
 

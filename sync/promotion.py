@@ -184,8 +184,7 @@ class _Promotion:
         return {"tasks": len(missing)}
 
     def _load(self) -> Backend:
-        cache = self.runtime.services.data.absolute() / "versions"
-        return load_version(self.project, self.path, self.digest, cache, self.runtime.services.device)
+        return load_version(self.runtime.services, self.project, self.path, self.digest)
 
     def rank(self) -> dict[str, Any]:
         """A prediction row with an order key for each of those tasks, in one transaction."""

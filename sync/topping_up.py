@@ -104,7 +104,7 @@ class _TopUp:
         thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))
         missing = without_outcome(self.store, self.project.project_id, served.model_version, tasks)
         if missing:
-            backend = load_version(self.project, served.path, served.digest, cache, self.runtime.services.device)
+            backend = load_version(self.runtime.services, self.project, served.path, served.digest)
             fetch = self.runtime.media.fetch if uses_media(self.project) else None
             predict_tasks(
                 self.store, self.project, served.model_version, backend, missing, fetch, self,

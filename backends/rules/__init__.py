@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backends.rules.reporting import RuleReport
 
 
-def load(version_dir: Path, *, device: str = "cpu") -> Backend:
+def load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend:
     """The rules of a version, ready to predict on the CPU; DataError when it is no such artefact."""
     from backends.rules.backend import RulesBackend
 

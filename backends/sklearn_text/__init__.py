@@ -7,7 +7,7 @@ from pathlib import Path
 from backends.protocols import Backend, Trainer
 
 
-def load(version_dir: Path, *, device: str = "cpu") -> Backend:
+def load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend:
     """The model version in `version_dir`, ready to predict on the CPU; DataError when it is no such artefact."""
     from backends.sklearn_text.backend import SklearnBackend
 

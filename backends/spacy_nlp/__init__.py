@@ -10,7 +10,7 @@ from labelloop.label_config import LabelConfig
 from labelloop.values import Artefact
 
 
-def load(version_dir: Path, *, device: str = "cpu") -> Backend:
+def load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend:
     """The model version in `version_dir`, ready to predict on the CPU; DataError when it is no such artefact."""
     from backends.spacy_nlp.backend import SpacyBackend
 

@@ -14,11 +14,11 @@ from labelloop.label_config import LabelConfig
 from labelloop.values import Artefact
 
 
-def load(version_dir: Path, *, device: str = "cpu") -> Backend:
+def load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend:
     """The model version in `version_dir`, ready to predict; DataError when it is not a yolo artefact."""
     from backends.yolo.backend import YoloBackend
 
-    return YoloBackend(version_dir, device=device)
+    return YoloBackend(version_dir, device=device, threads=threads)
 
 
 def trainer() -> Trainer:

@@ -43,7 +43,9 @@ class YoloBackend:
 
     batch_size = BATCH
 
-    def __init__(self, version_dir: Path, *, device: str = "cpu", kinds: Sequence[str] = KINDS) -> None:
+    def __init__(
+        self, version_dir: Path, *, device: str = "cpu", threads: int = 2, kinds: Sequence[str] = KINDS
+    ) -> None:
         controls = read_labels(version_dir, *REGION_TYPES)
         self._controls = {labels.control: labels for labels in controls}
         folders = [version_dir / "model" / kind for kind in kinds]
@@ -52,12 +54,12 @@ class YoloBackend:
             raise DataError(
                 f"{version_dir} holds no yolo model (model/{kinds[0]}/{MODEL_FILE}); make this version again"
             )
-        self._networks = [self._opened(folder, device) for folder in found]
+        self._networks = [self._opened(folder, device, threads) for folder in found]
         keys = dict.fromkeys(key for network in self._networks for key in network.data_keys)
         self._specs = {key: [each.spec for each in self._networks if key in each.data_keys] for key in keys}
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="images")
 
-    def _opened(self, folder: Path, device: str) -> _Network:
+    def _opened(self, folder: Path, device: str, threads: int) -> _Network:
         spec = read_spec(folder)
         for use in spec.controls:
             labels = self._controls.get(use.control)
@@ -67,7 +69,7 @@ class YoloBackend:
                     f"{use.control!r}; make this version again"
                 )
         device = _usable(spec.options.device or device)
-        runner = open_runner(folder, device=device, half=spec.options.half)
+        runner = open_runner(folder, device=device, threads=threads, half=spec.options.half)
         return _Network(spec, runner, frozenset(self._controls[use.control].data_key for use in spec.controls))
 
     @property

@@ -25,11 +25,13 @@ from backends.yolo.runners import RECORD_FILE, Runner, TorchRunner, engine_folde
 from labelloop.errors import LabelloopError, MediaError
 
 #: How far an engine's outputs may be from PyTorch's: scores and probabilities (0..1), boxes where a score is at least
-#: SURE (input pixels), and what else a head says there (angles, masks, key points), as a share of its norm.
+#: SURE (input pixels), and what else a head says there (angles, masks, key points), as a share of its norm. On an
+#: image without any such score the LIKELIEST are compared.
 SCORE_TOLERANCE = 0.05
 BOX_TOLERANCE_PX = 2.0
 REST_TOLERANCE = 0.05
 SURE = 0.25
+LIKELIEST = 20
 CHECKED_IMAGES = 8
 _REPEATS = 3
 _log = logging.getLogger(__name__)
@@ -168,7 +170,7 @@ def compare(expected: Raw, found: Raw, n_classes: int) -> Difference:
         return Difference(_largest(main - own), 0.0, 0.0, _share(features, own_features))
     boxes, scores, rest = np.split(main, [4, 4 + n_classes], axis=1)
     own_boxes, own_scores, own_rest = np.split(own, [4, 4 + n_classes], axis=1)
-    sure = np.broadcast_to((scores.max(axis=1, keepdims=True) >= SURE), boxes.shape)
+    sure = np.broadcast_to(_worth_comparing(scores)[:, None], boxes.shape)
     rest_sure = np.broadcast_to(sure[:, :1], rest.shape)
     shares = [_share(rest[rest_sure], own_rest[rest_sure]), *map(_share, other, own_other)]
     return Difference(
@@ -177,6 +179,15 @@ def compare(expected: Raw, found: Raw, n_classes: int) -> Difference:
         max(shares),
         _share(features, own_features),
     )
+
+
+def _worth_comparing(scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(n, anchors): where an image's detections are, as far as (n, classes, anchors) scores tell."""
+    best = scores.max(axis=1)
+    likeliest = np.sort(best, axis=1)[:, -min(LIKELIEST, best.shape[1])]
+    bound = np.where(best.max(axis=1) >= SURE, SURE, likeliest)
+    found: NDArray[np.bool_] = best >= bound[:, None]
+    return found
 
 
 def _largest(differences: NDArray[np.float32]) -> float:

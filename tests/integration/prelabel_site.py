@@ -79,7 +79,7 @@ class Model:
         return Outcome(regions=(region,), confidence=0.9, uncertainty=(number % 10) / 10, fired_rules=(f"n{number}@1",))
 
 
-def load(version_dir, *, device="cpu"):
+def load(version_dir, *, device="cpu", threads=2):
     return Model()
 '''
 CLI = '''"""The command line, with the backend of the tests."""

@@ -194,7 +194,18 @@ def test_an_engine_is_equal_within_tolerances_of_scores_boxes_and_features(found
 
 
 def test_boxes_are_compared_where_the_model_is_sure_of_something() -> None:
-    assert compare(raw([0.1, 0.05]), raw([0.1, 0.05], boxes=300.0, rest=9.0), 1).tolerable
+    (expected,), features = raw([0.9, 0.05])
+    (found,), _ = raw([0.9, 0.05])
+    found[0, :4, 1], found[0, 5, 1] = 300.0, 9.0  # of the second box, which nobody is shown
+    assert compare(([expected], features), ([found], features), 1).tolerable
+
+
+def test_without_a_sure_box_the_likeliest_are_compared() -> None:
+    assert not compare(raw([0.1, 0.05]), raw([0.1, 0.05], boxes=300.0), 1).tolerable
+    scores = [0.1] * 20 + [0.01]
+    (found,), features = raw(scores)
+    found[0, :4, -1] = 300.0
+    assert compare(raw(scores), ([found], features), 1).tolerable
 
 
 def test_prototypes_and_probabilities_are_compared_too() -> None:
