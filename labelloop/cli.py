@@ -24,6 +24,7 @@ for command in (
     models.rollback,
     models.register,
     models.prelabel,
+    models.rules,
     labels.export,
     labels.agreement,
     services.demo,

@@ -167,3 +167,17 @@ def prelabel(
     say(report.to_json(), as_json, prelabel_text(report, waited=wait))
     if wait and report.lacking:
         raise typer.Exit(1)
+
+
+def rules(
+    project: Wanted,
+    version: Annotated[str | None, typer.Argument(help="default: the served one")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each rule does on the project's tasks: coverage, overlap, conflict, accuracy on labels, correlated pairs."""
+    from sync.rule_reports import report_rules, rules_text
+
+    runtime = open_runtime(settings)
+    report = report_rules(runtime, project_of(runtime, project), version)
+    say(report, as_json, rules_text(report))
