@@ -14,7 +14,7 @@ def load(version_dir: Path, *, device: str = "cpu", threads: int = 2) -> Backend
     """The model version in `version_dir`, ready to predict on the CPU; DataError when it is no such artefact."""
     from backends.spacy_nlp.backend import SpacyBackend
 
-    return SpacyBackend(version_dir)
+    return SpacyBackend(version_dir, threads=threads)
 
 
 def trainer() -> Trainer:

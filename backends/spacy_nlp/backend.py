@@ -47,7 +47,7 @@ class SpacyBackend:
 
     batch_size = _BATCH
 
-    def __init__(self, version_dir: Path) -> None:
+    def __init__(self, version_dir: Path, *, threads: int = 1) -> None:
         labels = {control.control: control for control in read_labels(version_dir, *TYPES)}
         answers = read_answers(version_dir)
         missing = {answer.control for answer in answers} ^ set(labels)
@@ -60,6 +60,7 @@ class SpacyBackend:
             number: TextPipeline(
                 read_model(version_dir, number),
                 {a.component: labels[a.control].temperature for a in answers if a.pipeline == number},
+                threads,
             )
             for number in sorted({answer.pipeline for answer in answers})
         }

@@ -8,6 +8,7 @@ a whole batch are computed again in one pass, from the token vectors that the pa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from backends.spacy_nlp.converters.labels import Span
 from backends.spacy_nlp.moves import BLANK, FREE, SINGLE, Moves, Numbers, Truths
 
 TOP = 3
+_LEAST_FOR_THREAD = 32
 _INSIDE, _BEGIN = 1, 3  # spaCy's ENT_IOB
 _SENTENCE_BEGINS = 1  # spaCy's SENT_START
 _ATTRIBUTES = ("ENT_IOB", "ENT_TYPE", "IDX", "LENGTH", "IS_SPACE", "SENT_START")
@@ -83,26 +85,39 @@ class Parse:
 
 
 def decode(
-    ner: Any, docs: Sequence[Any], temperature: float = 1.0, *, want: frozenset[str] = frozenset()
+    ner: Any, docs: Sequence[Any], temperature: float = 1.0, *, want: frozenset[str] = frozenset(), threads: int = 1
 ) -> list[Said]:
     """What `ner` finds in each Doc, with probabilities; it also sets the Docs' entities as it always does.
 
     `want` may hold "probs" and "embedding", which fill `chances` and `embedding`.
     """
     found: dict[int, Said] = {}
-    for parse in parses(ner, docs):
+    for parse in parses(ner, docs, threads):
         for doc, decoded in zip(parse.docs, _decoded(parse, temperature, want), strict=True):
             found[id(doc)] = decoded
     return [found.get(id(doc)) or Said() for doc in docs]
 
 
-def parses(ner: Any, docs: Sequence[Any]) -> list[Parse]:
-    """Parse the Docs, in batches as spaCy makes them, by length; Docs without a token are in none."""
+def parses(ner: Any, docs: Sequence[Any], threads: int = 1) -> list[Parse]:
+    """Parse the Docs, in batches as spaCy makes them, by length; Docs without a token are in none.
+
+    Many Docs go through the model in several threads at once: it changes nothing but the Docs, and most of its time is
+    spent in code that lets other threads run.
+    """
+    parts = max(1, min(threads, len(docs) // _LEAST_FOR_THREAD))
     with _watched(ner) as seen:
-        for _ in ner.pipe(list(docs)):
-            pass
+        if parts == 1:
+            _pass(ner, docs)
+        else:
+            with ThreadPoolExecutor(parts, thread_name_prefix="entities") as pool:
+                list(pool.map(lambda number: _pass(ner, docs[number::parts]), range(parts)))
     moves = Moves.of(ner)
     return [_parse(batch, steps, moves) for batch, steps in seen]
+
+
+def _pass(ner: Any, docs: Sequence[Any]) -> None:
+    for _ in ner.pipe(list(docs)):
+        pass
 
 
 @dataclass(frozen=True)

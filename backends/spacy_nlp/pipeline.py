@@ -19,8 +19,9 @@ Reading = dict[str, Said]
 class TextPipeline:
     """Runs every component of `nlp` once per text; `asked` are the temperatures of those whose answers are read."""
 
-    def __init__(self, nlp: Any, asked: Mapping[str, float]) -> None:
+    def __init__(self, nlp: Any, asked: Mapping[str, float], threads: int = 1) -> None:
         self._nlp = nlp
+        self._threads = threads
         self._asked = dict(asked)
         factories = {name: str(nlp.get_pipe_meta(name).factory) for name in nlp.pipe_names}
         self._factories = factories
@@ -42,7 +43,7 @@ class TextPipeline:
         for name, component in self._nlp.pipeline:
             factory = self._factories[name]
             if name in self._asked and factory in ENTITIES:
-                said[name] = decode(component, docs, self._asked[name], want=want)
+                said[name] = decode(component, docs, self._asked[name], want=want, threads=self._threads)
             elif name in self._asked and factory in SPANS:
                 said[name] = read_spans(component, docs)
             else:

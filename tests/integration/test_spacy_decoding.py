@@ -125,3 +125,17 @@ def test_the_recogniser_is_left_as_it_was_also_when_it_fails() -> None:
     assert ner.model is model
     assert decode(ner, []) == []
     assert [said.spans for said in decode(ner, [nlp.make_doc("")])] == [[]]
+
+
+def test_several_threads_find_the_same() -> None:
+    nlp = recogniser("usual", 0)
+    source = np.random.default_rng(0)
+    many = [" ".join(source.choice(WORDS, source.integers(0, 30))) for _ in range(200)]
+    alone, together = (
+        decode(nlp.get_pipe("ner"), [nlp.make_doc(text) for text in many], threads=threads) for threads in (1, 3)
+    )
+    theirs = [[(e.start_char, e.end_char, e.label_) for e in doc.ents] for doc in nlp.pipe(many)]
+    assert [[(s.start, s.end, s.label) for s in said.spans] for said in together] == theirs
+    for one, other in zip(alone, together, strict=True):
+        assert [s.score for s in one.spans] == pytest.approx([s.score for s in other.spans], abs=1e-5)
+        assert one.doubts == pytest.approx(other.doubts, abs=1e-5)
