@@ -153,7 +153,7 @@ def test_a_deleted_task_id_is_given_out_again_on_sqlite(client: LabelStudio, pro
     assert after.created_at > before.created_at
 
 
-def test_predictions_are_counted_dropped_ones_raise_and_versions_go(client: LabelStudio, project_id: int) -> None:
+def test_l6_predictions_go_in_bulk_are_counted_and_dropped_ones_raise(client: LabelStudio, project_id: int) -> None:
     ids = client.import_tasks(project_id, texts(5))
     assert client.push_predictions(project_id, [prediction(i, 0.5, "v1") for i in ids], chunk=2) == 5
     assert (client.count_predictions(project_id, "v1"), client.count_predictions(project_id, "v2")) == (5, 0)
@@ -170,7 +170,7 @@ def test_predictions_are_counted_dropped_ones_raise_and_versions_go(client: Labe
     assert client.model_versions(project_id) == {}
 
 
-def test_the_stream_serves_the_lowest_score_and_holds_it_for_the_person(client: LabelStudio, project_id: int) -> None:
+def test_l4_the_stream_serves_the_lowest_score_and_holds_it_for_the_person(client: LabelStudio, project_id: int) -> None:
     ids = client.import_tasks(project_id, texts(4))
     order = [ids[2], ids[0], ids[3], ids[1]]
     client.push_predictions(project_id, [prediction(i, rank / 10, "v1-r1") for rank, i in enumerate(order)])
@@ -266,7 +266,7 @@ def backend_url() -> Iterator[str]:
         thread.join()
 
 
-def test_wiring_is_made_once_and_leaves_model_version_and_one_webhook(
+def test_l3_wiring_is_made_once_and_leaves_model_version_and_one_webhook(
     client: LabelStudio, project_id: int, backend_url: str
 ) -> None:
     ids = client.import_tasks(project_id, texts(1))

@@ -59,7 +59,7 @@ def test_a_serving_id_that_begins_like_another_is_told_apart(client: LabelStudio
     assert settled(client, project, "m-v1-r1", rows_of(ids[:4])) == 0  # what comes back is what was sent
 
 
-def test_doubles_and_other_words_are_put_right_and_a_held_task_can_be_submitted(
+def test_l13_doubles_and_other_words_are_put_right_and_a_held_task_can_be_submitted(
     client: LabelStudio, project: int
 ) -> None:
     ids = client.import_tasks(project, [{"data": {"text": f"t {n}"}} for n in range(4)])

@@ -136,7 +136,7 @@ def test_the_first_model_is_promoted_and_registered(tmp_path: Path, mlflow_uri: 
     loop.store.engine.dispose()
 
 
-def test_a_worse_model_is_not_promoted_and_its_labels_are_not_trained_again(loop: Loop) -> None:
+def test_b4_a_worse_model_is_not_promoted_and_its_labels_are_not_trained_again(loop: Loop) -> None:
     promotion = first_round(loop)
     assert promotion is not None and run_promotion(loop.runtime, promotion)
     # Everybody now says the opposite on the pool: a model of these labels is worse on the holdout.

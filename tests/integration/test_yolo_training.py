@@ -232,7 +232,7 @@ def test_without_a_box_there_is_nothing_to_learn(trained, tmp_path):
         yolo.trainer().fit(dataset, tmp_path / "v", start=None, budget=SHORT, progress=quiet)
 
 
-def test_damaged_versions_are_refused(trained, tmp_path):
+def test_y9_damaged_versions_are_refused(trained, tmp_path):
     _, _, artefact = trained
     with pytest.raises(DataError, match=r"labels\.json"):
         yolo.load(tmp_path)

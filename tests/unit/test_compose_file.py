@@ -86,7 +86,7 @@ def test_the_extras_of_each_image_exist() -> None:
             assert re.search(rf"^{extra} = \[", project, flags=re.M), extra
 
 
-def test_label_studio_accepts_addresses_of_this_network() -> None:
+def test_l1_label_studio_accepts_addresses_of_this_network() -> None:
     environment = SERVICES["label-studio"]["environment"]
     assert environment["ML_BLOCK_LOCAL_IP"] == environment["SSRF_PROTECTION_ENABLED"] == "false"
     ours = OURS["receiver"]["environment"]
@@ -123,3 +123,13 @@ def test_no_secret_is_written_down_and_every_variable_is_explained() -> None:
     assert set(used) | ours | {"COMPOSE_PROFILES"} == set(told)
     assert {name for name in secrets if told[name]} == set()
     assert all(used[name].startswith(":?") for name in secrets & set(used))
+
+
+def test_y11_an_image_is_built_from_released_versions_with_hashes() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = re.findall(r"^[\w.\[\]-]+==\S+", lock, flags=re.MULTILINE)
+    assert len(pinned) > 100 and lock.count("--hash=sha256:") >= len(pinned)
+    for name in ("requirements.lock", "pyproject.toml", "deploy/Dockerfile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"git\+|@ ?https?://|:latest\b|\bconda\b", text), name
+    assert "requirements.lock" in (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ STEPS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(steps=STEPS)
-def test_trainings_follow_the_labels_in_steps_of_n(steps: list[Step]) -> None:
+def test_b3_trainings_follow_the_labels_in_steps_of_n(steps: list[Step]) -> None:
     labels: dict[int, LabelRow] = {}
     finished: set[LabelKey] = set()
     running: set[LabelKey] | None = None
