@@ -170,7 +170,9 @@ def test_l6_predictions_go_in_bulk_are_counted_and_dropped_ones_raise(client: La
     assert client.model_versions(project_id) == {}
 
 
-def test_l4_the_stream_serves_the_lowest_score_and_holds_it_for_the_person(client: LabelStudio, project_id: int) -> None:
+def test_l4_the_stream_serves_the_lowest_score_and_holds_it_for_the_person(
+    client: LabelStudio, project_id: int
+) -> None:
     ids = client.import_tasks(project_id, texts(4))
     order = [ids[2], ids[0], ids[3], ids[1]]
     client.push_predictions(project_id, [prediction(i, rank / 10, "v1-r1") for rank, i in enumerate(order)])
