@@ -103,9 +103,13 @@ class _Prelabelling:
         while True:
             served, blocks, count = self._plan()
             jobs = self._ask(served, blocks)
-            if not wait or not count:
+            # A job whose tasks all have their rows may still be writing to Label Studio.
+            working = [] if count else sorted(self.runtime.queue.active(sorted(self.watched)))
+            if not wait or not (count or working):
                 return self._report(served, count)
-            if jobs:
+            if working:
+                self._watch(working, served)
+            elif jobs:
                 self._watch(jobs, served)
                 if count == before:
                     # Tasks that Label Studio has no longer are the store's matter first.
