@@ -103,13 +103,9 @@ class _Prelabelling:
         while True:
             served, blocks, count = self._plan()
             jobs = self._ask(served, blocks)
-            # A job whose tasks all have their rows may still be writing to Label Studio.
-            working = [] if count else sorted(self.runtime.queue.active(sorted(self.watched)))
-            if not wait or not (count or working):
+            if not wait or not count:
                 return self._report(served, count)
-            if working:
-                self._watch(working, served)
-            elif jobs:
+            if jobs:
                 self._watch(jobs, served)
                 if count == before:
                     # Tasks that Label Studio has no longer are the store's matter first.
