@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from labelloop.store import ProjectRow, Served, Store
 from labelloop.store.promotions import ranked_ids
+from labelloop.store.tables import outcomes, predictions
 from labelloop.store.tables import tasks as tasks_table
-from sync.prediction import open_tasks, outcome_ids
+from sync.prediction import MAY_PASS, open_tasks, outcome_ids
 from sync.runtime import Runtime
 
 #: Tasks of one job: enough to be worth the loading of a model, few enough for several workers to share a project.
@@ -33,6 +34,7 @@ def lacking(runtime: Runtime, project: ProjectRow, served: Served, *, every: boo
     found = wanted - ranked
     if served.digest:
         found |= wanted - outcome_ids(store, project_id, served.model_version)
+        found |= wanted & outdated_ids(store, project_id, served)
     if compare:
         count = runtime.client.count_predictions(project_id, served.serving_id)
         if count != len(ranked):
@@ -41,6 +43,25 @@ def lacking(runtime: Runtime, project: ProjectRow, served: Served, *, every: boo
             if count > len(holding):
                 found |= there
     return found
+
+
+def outdated_ids(store: Store, project_id: int, served: Served) -> set[int]:
+    """Tasks whose prediction of the served id tells a failure that their outcome no longer has."""
+    p, o = predictions.c, outcomes.c
+    same = (p.instance == o.instance) & (p.project_id == o.project_id) & (p.task_id == o.task_id)
+    query = (
+        select(p.task_id)
+        .select_from(predictions.join(outcomes, same))
+        .where(
+            store.scope(predictions, project_id),
+            p.serving_id == served.serving_id,
+            p.status.in_(sorted({*MAY_PASS, "no_model"})),
+            o.model_version == served.model_version,
+            o.status != p.status,
+        )
+    )
+    with store.read() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def blocks_of(store: Store, project_id: int) -> list[tuple[int, int]]:

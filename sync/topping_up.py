@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from labelloop.store import ProjectRow, Served, Store, TaskRow
 from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import predictions_of, unserved
 from labelloop.store.tables import predictions
-from sync.prediction import MAY_PASS, load_version, open_tasks, predict_tasks, without_outcome
+from sync.lacking import outdated_ids
+from sync.prediction import load_version, open_tasks, predict_tasks, without_outcome
 from sync.promotion import LEASE_TTL_S, outcomes_of, prediction_row, uses_media
 from sync.pushing import settle
 from sync.runtime import Runtime
@@ -82,9 +83,9 @@ class _TopUp:
         tasks = self._tasks(served, every)
         thresholds = self._predict(served, tasks, progress)
         with self._lease() as (lease, now):
-            self._place(now, tasks, thresholds, lease)
+            renewed = self._place(now, tasks, thresholds, lease)
             progress(1.0, "writing to Label Studio")
-            return self._settle(now, lease)
+            return self._settle(now, renewed, lease)
 
     def _tasks(self, served: Served, every: bool) -> list[TaskRow]:
         project_id = self.project.project_id
@@ -128,21 +129,18 @@ class _TopUp:
             "what is predicted is kept, and the next try goes on from there"
         )
 
-    def _place(self, served: Served, tasks: Sequence[TaskRow], thresholds: Thresholds, lease: HeldLease) -> None:
-        """Rows with an order key for tasks that have none, and for those whose failure has passed since."""
+    def _place(
+        self, served: Served, tasks: Sequence[TaskRow], thresholds: Thresholds, lease: HeldLease
+    ) -> dict[int, dict[str, Any]]:
+        """Write rows with an order key for tasks that have none; give back, unwritten, those whose failure has passed since."""
         project_id, store = self.project.project_id, self.store
         ranked = {row["task_id"]: row for row in predictions_of(store, project_id, served.serving_id, *self.span)}
         found = outcomes_of(store, project_id, served.model_version, *self.span) if served.digest else {}
 
-        def passed(task: TaskRow) -> bool:
-            row, outcome = ranked[task.task_id], found.get(task.task_id)
-            return (
-                row["status"] in {*MAY_PASS, "no_model"} and outcome is not None and outcome["status"] != row["status"]
-            )
-
-        wanted = [task for task in tasks if task.task_id not in ranked or passed(task)]
+        passed = outdated_ids(store, project_id, served)
+        wanted = [task for task in tasks if task.task_id not in ranked or task.task_id in passed]
         if not wanted:
-            return
+            return {}
         uncertainties = _uncertainties(store, project_id, served.serving_id)
         rows = [
             prediction_row(
@@ -155,9 +153,7 @@ class _TopUp:
         ]  # fmt: skip
         with lease.writing() as connection:
             store.insert_missing(connection, predictions, [row for row in rows if row["task_id"] not in ranked])
-            for row in rows:
-                if row["task_id"] in ranked:
-                    self._change(connection, served, row["task_id"], row)
+        return {row["task_id"]: row for row in rows if row["task_id"] in ranked}
 
     def _change(self, connection: Connection, served: Served, task_id: int, values: dict[str, Any]) -> None:
         c = predictions.c
@@ -168,17 +164,24 @@ class _TopUp:
             .values(**{name: value for name, value in values.items() if name not in ("project_id", "created_at")})
         )
 
-    def _settle(self, served: Served, lease: HeldLease) -> int:
+    def _settle(self, served: Served, renewed: Mapping[int, dict[str, Any]], lease: HeldLease) -> int:
+        """Bring Label Studio to the rows; a renewed row is noted afterwards, so that a stop between does it again."""
         project_id = self.project.project_id
+        refused: set[int] = set()
 
         def refuse(task_ids: Sequence[int]) -> None:
+            refused.update(task_ids)
             with lease.writing() as connection:
                 for task_id in task_ids:
                     self._change(connection, served, task_id, {"status": "class_not_in_config", "result": []})
 
         client = self.runtime.client
-        rows = predictions_of(self.store, project_id, served.serving_id, *self.span)
+        noted = predictions_of(self.store, project_id, served.serving_id, *self.span)
+        rows = [renewed.get(row["task_id"], row) for row in noted]
         changed = settle(client, project_id, served.serving_id, rows, self.span, lease.check, refuse)
+        with lease.writing() as connection:
+            for task_id in renewed.keys() - refused:
+                self._change(connection, served, task_id, renewed[task_id])
         if changed and not client.get_project(project_id)["model_version"]:
             # A version that was promoted before there were tasks could not be switched to: nothing carried its id.
             client.set_model_version(project_id, served.serving_id)
