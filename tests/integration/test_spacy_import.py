@@ -93,9 +93,9 @@ def test_s1_many_texts_go_through_a_component_together(
     spacy_nlp.import_model([str(pipeline)], parse_label_config(config_of(LABELS)), tmp_path / "v1")
     backend, batches = spacy_nlp.load(tmp_path / "v1"), []
 
-    def counted(ner: Any, docs: Any) -> Any:
+    def counted(ner: Any, docs: Any, threads: int) -> Any:
         batches.append(len(docs))
-        return parses(ner, docs)
+        return parses(ner, docs, threads)
 
     monkeypatch.setattr(decoding, "parses", counted)
     outcomes = backend.predict([TaskItem(number, {"x": f"{FIRST} {number}"}) for number in range(200)])
