@@ -114,11 +114,12 @@ def trigger_training(runtime: Runtime, project: ProjectRow, *, now: bool = False
 def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision, str | None]:
     store, project_id = runtime.store, project.project_id
     learning = runtime.project_settings(project).active_learning
+    # Looked at first: a training that ends in between then holds this decision back, and is not counted from too early.
+    running = running_training(store, project_id) is not None
     last = last_finished(store, project_id)
     labels = store.labels(project_id)
     seen = entries_of(_dataset(runtime, last)) if last else set()
     since = labels_since(labels, seen)
-    running = running_training(store, project_id) is not None
     if now and not running:
         decision = Decision(True, since, "asked for")
     else:

@@ -83,6 +83,29 @@ def test_of_two_reconciles_at_once_one_asks_for_a_training(loop: Loop, monkeypat
     assert len(set(loop.queue.names("train"))) == 1
 
 
+def test_a_training_that_ends_while_the_next_is_decided_on_has_its_labels_counted(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sync.reconcile
+
+    loop.fill(260)
+    reconcile(loop)
+    loop.label([*held_out(loop), *pooled(loop)[:EVERY]])
+    assert reconcile(loop) is not None
+    real = sync.reconcile.last_finished
+
+    def ends_right_after(*args: Any) -> Any:
+        found = real(*args)
+        if attempts(loop)[-1].outcome is None:
+            train(loop)
+        return found
+
+    monkeypatch.setattr(sync.reconcile, "last_finished", ends_right_after)
+    assert trigger_training(loop.runtime, loop.project)[1] is None
+    assert [row.outcome is None for row in attempts(loop)] == [False]  # over, and its own labels started no second one
+    assert trigger_training(loop.runtime, loop.project)[0].labels_since == 0
+
+
 def test_a_paused_project_trains_only_when_asked(loop: Loop) -> None:
     loop.store.pause_training(PROJECT, True)
     loop.fill(120)
