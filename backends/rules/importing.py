@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from backends.choice_regions import REGION_TYPE
 from backends.rules.artefact import (
     RuleSet,
     part_folder,
@@ -17,7 +18,6 @@ from backends.rules.artefact import (
     write_part,
 )
 from backends.rules.cases import failing_cases
-from backends.rules.converters.choices import REGION_TYPE
 from backends.rules.functions import source_digest
 from backends.rules.reading import nearest, read_rule_file
 from backends.thresholds import show_thresholds

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 
+from backends.choice_regions import REGION_TYPE, choice_region
 from labelloop.label_config import Control
 from labelloop.values import Region
-
-REGION_TYPE = "choices"
 
 
 def choices_to_region(labels: Sequence[str], score: float, control: Control) -> Region:
     """The region that chooses these labels; `score` is the confidence in the least sure of them."""
-    key = ":".join((control.name, *labels))
-    return {
-        "id": "c" + hashlib.blake2s(key.encode(), digest_size=5).hexdigest(),
-        "from_name": control.name,
-        "to_name": control.to_name,
-        "type": REGION_TYPE,
-        "value": {REGION_TYPE: list(labels)},
-        "score": min(max(float(score), 0.0), 1.0),
-    }
+    return choice_region(labels, score, control.name, control.to_name)
 
 
 def chosen_classes(result: Iterable[Region], classes: Collection[str], control: str) -> list[str]:

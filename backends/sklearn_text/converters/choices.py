@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
 
+from backends.choice_regions import REGION_TYPE, choice_region
 from labelloop.errors import DataError
 from labelloop.values import Region
-
-REGION_TYPE = "choices"
 
 
 def choice_to_region(label: str, score: float | None, classes: Collection[str], control: str, to_name: str) -> Region:
     """The region that chooses `label`; `score` is its confidence in [0, 1]. DataError when it is none of `classes`."""
     if label not in classes:
         raise DataError(f"class {label!r} is not in the label config; it has {sorted(classes)}")
-    region: Region = {
-        "id": "c" + hashlib.blake2s(f"{control}:{label}".encode(), digest_size=5).hexdigest(),
-        "from_name": control,
-        "to_name": to_name,
-        "type": REGION_TYPE,
-        "value": {REGION_TYPE: [label]},
-    }
-    if score is not None:
-        region["score"] = min(max(float(score), 0.0), 1.0)
-    return region
+    return choice_region([label], score, control, to_name)
 
 
 def chosen_class(result: Iterable[Region], classes: Collection[str], control: str) -> str | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
+from backends.choice_regions import choice_region
 from labelloop.values import Region
 
-REGION_TYPE = "choices"
 #: From this probability up a class is among several choices.
 CHOSEN = 0.5
 
@@ -24,12 +23,4 @@ def choices_region(chances: Mapping[str, float], control: str, to_name: str, *, 
         chosen = {best: chances[best]} if best is not None else {}
     if not chosen:
         return None
-    key = ":".join((control, *chosen))
-    return {
-        "id": "c" + hashlib.blake2s(key.encode(), digest_size=5).hexdigest(),
-        "from_name": control,
-        "to_name": to_name,
-        "type": REGION_TYPE,
-        "value": {REGION_TYPE: list(chosen)},
-        "score": min(max(min(chosen.values()), 0.0), 1.0),
-    }
+    return choice_region(list(chosen), min(chosen.values()), control, to_name)
