@@ -109,7 +109,9 @@ class HintSender:
             failures = [hint for hint in batch if not self._hand_over(*hint)]
             if failures:
                 with self._changed:
-                    self._waiting.update(dict.fromkeys(failures))
+                    # Others may have come meanwhile: the bound holds for both together.
+                    new = [hint for hint in failures if hint not in self._waiting]
+                    self._waiting.update(dict.fromkeys(new[: max(0, MAX_WAITING - len(self._waiting))]))
                 self._stopped.wait(self._retry_s)
 
     def _hand_over(self, kind: Kind, project_id: int) -> bool:
