@@ -188,7 +188,7 @@ def _place(
 ) -> list[dict[str, Any]]:
     """Import what is missing and return a store row for every planned task."""
     placing = _Placing(client, project_id, files)
-    marks = client.task_marks(project_id)
+    marks = list(client.task_marks(project_id))
     there = {mark[0]: m.task_id for m in marks if (mark := mark_of(m.meta)) is not None}
     overlaps = {m.task_id: m.overlap for m in marks}
     present = [(there[p.candidate.content], p) for p in plan if p.candidate.content in there]

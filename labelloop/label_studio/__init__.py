@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelloop.label_studio.predictions import Predictions
+from labelloop.label_studio.imports import Imports
 from labelloop.label_studio.projects import Projects
 from labelloop.label_studio.rows import (
     AnnotationRow,
@@ -13,7 +13,6 @@ from labelloop.label_studio.rows import (
     TaskMark,
     TaskRow,
 )
-from labelloop.label_studio.tasks import Tasks
 from labelloop.label_studio.wiring import SECRET_HEADER, Wiring
 
 __all__ = [
@@ -29,5 +28,5 @@ __all__ = [
 ]
 
 
-class LabelStudio(Projects, Tasks, Predictions, Wiring):
+class LabelStudio(Projects, Imports, Wiring):
     """A Label Studio server as one account (legacy or personal access token)."""

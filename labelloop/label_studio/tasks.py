@@ -1,8 +1,8 @@
-"""Tasks and their annotations: import, what changed since a moment, and the light full listing."""
+"""Tasks and their annotations: what changed since a moment, the light full listing, and single changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,6 @@ from labelloop.label_studio.rows import (
     wire_moment,
 )
 
-IMPORT_CHUNK = 1000
 _TASK_FIELDS = "id,data,meta,overlap,is_labeled,created_at,updated_at"
 # The server applies `include` to the annotations inside as well, so their fields are named too.
 _ANNOTATION_FIELDS = (
@@ -47,38 +46,6 @@ def _after_id(task_id: int) -> Filter:
 
 class Tasks(Connection):
     """Calls about tasks and annotations."""
-
-    def import_tasks(
-        self,
-        project_id: int,
-        tasks: Sequence[dict[str, Any]],
-        progress: Callable[[int], None] | None = None,
-    ) -> list[int]:
-        """Import {"data", "meta"} rows in bulk; task ids in input order.
-
-        On SQLite Label Studio numbers on from the highest id there is: the id of a deleted last task comes again.
-        Raises ServiceError when Label Studio made another number of tasks than were sent.
-        """
-        ids: list[int] = []
-        for start in range(0, len(tasks), IMPORT_CHUNK):
-            chunk = list(tasks[start : start + IMPORT_CHUNK])
-            answer = self.request(
-                "POST",
-                f"/api/projects/{project_id}/import",
-                params={"return_task_ids": "true"},
-                json=chunk,
-                timeout_s=300,
-            )
-            made = answer.get("task_ids") or []
-            if len(made) != len(chunk):
-                raise ServiceError(
-                    f"sent {len(chunk)} tasks to project {project_id} and Label Studio made {len(made)}; run the "
-                    "import again: what is there already is recognised and left alone"
-                )
-            ids += made
-            if progress is not None:
-                progress(len(ids))
-        return ids
 
     def set_task_overlap(self, task_id: int, overlap: int, *, reopen: bool = False) -> None:
         """Ask for `overlap` people on one task (0.1 s).
@@ -149,10 +116,10 @@ class Tasks(Connection):
         pages = self._by_id(project_id, page_size, [], include=_SWEEP_FIELDS)
         return [swept_task(raw) for page in pages for raw in page]
 
-    def task_marks(self, project_id: int, page_size: int = 1000) -> list[TaskMark]:
-        """Every task's `meta` and overlap, in order of id (0.5 s per 1,000)."""
-        pages = self._by_id(project_id, page_size, [], include="id,meta,overlap", full=False)
-        return [TaskMark(int(raw["id"]), raw.get("meta") or {}, int(raw["overlap"])) for page in pages for raw in page]
+    def task_marks(self, project_id: int, page_size: int = 1000) -> Iterator[TaskMark]:
+        """Every task's `meta` and overlap, in order of id (0.5 s per 1,000); asked for page by page."""
+        for page in self._by_id(project_id, page_size, [], include="id,meta,overlap", full=False):
+            yield from (TaskMark(int(raw["id"]), raw.get("meta") or {}, int(raw["overlap"])) for raw in page)
 
     def predictions_held(
         self, project_id: int, serving_id: str, lo: int, hi: int
