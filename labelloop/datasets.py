@@ -1,70 +1,67 @@
 """A dataset version on disk: immutable Parquet tables and a manifest, named by the hash of what they hold.
 
     <folder>/manifest.json    schema version, project, entries, label config, classes, filters, policy, split
-             tasks.parquet    task_id, data (JSON), group_key, role, split {"train", "holdout"}
-             labels.parquet   task_id, annotation_id, annotator, at, rev_hash, lead_time_s, shown_serving_id, is_truth, result
-             regions.parquet  one row per region of a truth label: REGION_COLUMNS
+             tasks.parquet    task_id, data (JSON), meta (JSON), group_key, role, split {"train", "holdout"}
+             labels.parquet   one row per label: LABELS_SCHEMA; `is_truth` marks one per task, `result` is JSON
+             regions.parquet  one row per region of a truth label: REGIONS_SCHEMA
 
-A training sees a *materialised* copy: the same tables, and media/<task_id><suffix> for tasks that have media. One label
-per task is its truth (`is_truth`), by the manifest's policy.
+Tables are in order of the task id, and row group k of labels.parquet holds the labels of the tasks in row group k of
+tasks.parquet: a version is read part by part in bounded memory. A training sees a *materialised* copy: the same tables,
+and media/<task_id>-<n><suffix> for tasks that have media.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import polars as pl
 
 from labelloop.errors import DataError
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.values import Region
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-TASKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "task_id": pl.Int64,
-    "data": pl.String,
-    "meta": pl.String,
-    "group_key": pl.String,
-    "role": pl.String,
-    "split": pl.String,
-}
-LABELS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "task_id": pl.Int64,
-    "annotation_id": pl.Int64,
-    "annotator": pl.Int64,
-    "at": pl.Datetime("us", "UTC"),
-    "rev_hash": pl.String,
-    "lead_time_s": pl.Float64,
-    "shown_serving_id": pl.String,
-    "is_truth": pl.Boolean,
-    "result": pl.String,
-}
-REGIONS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "task_id": pl.Int64, "annotation_id": pl.Int64, "control": pl.String, "kind": pl.String, "region_id": pl.String,
-    "label": pl.String, "x": pl.Float64, "y": pl.Float64, "w": pl.Float64, "h": pl.Float64, "rot": pl.Float64,
-    "width": pl.Int64, "height": pl.Int64, "start": pl.Int64, "end": pl.Int64, "text": pl.String,
-}  # fmt: skip
+SCHEMA_VERSION = 2
 
+#: Columns as (name, type): a type is a name of `pyarrow.type_for_alias`, or "time" for UTC with microseconds.
+Schema = Sequence[tuple[str, str]]
+TASKS_SCHEMA: Schema = (
+    ("task_id", "int64"), ("data", "string"), ("meta", "string"), ("group_key", "string"), ("role", "string"),
+    ("split", "string"),
+)  # fmt: skip
+LABELS_SCHEMA: Schema = (
+    ("task_id", "int64"), ("annotation_id", "int64"), ("annotator", "int64"), ("at", "time"), ("rev_hash", "string"),
+    ("lead_time_s", "float64"), ("shown_serving_id", "string"), ("ground_truth", "bool"), ("source", "string"),
+    ("review_status", "string"), ("n_labels", "int64"), ("n_agreeing", "int64"), ("is_truth", "bool"),
+    ("result", "string"),
+)  # fmt: skip
+REGIONS_SCHEMA: Schema = (
+    ("task_id", "int64"), ("annotation_id", "int64"), ("control", "string"), ("kind", "string"),
+    ("region_id", "string"), ("label", "string"), ("x", "float64"), ("y", "float64"), ("w", "float64"),
+    ("h", "float64"), ("rot", "float64"), ("width", "int64"), ("height", "int64"), ("start", "int64"),
+    ("end", "int64"), ("text", "string"),
+)  # fmt: skip
+#: Tasks in one row group.
+PART_TASKS = 1000
 
 _parsed = lru_cache(maxsize=8)(parse_label_config)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset version opened for reading."""
+    """A dataset version opened for reading; tables are read when first asked for."""
 
     path: Path
     manifest: Mapping[str, Any]
-    tasks: pl.DataFrame
-    labels: pl.DataFrame
-    regions: pl.DataFrame
 
     @property
     def dataset_id(self) -> str:
@@ -73,6 +70,33 @@ class Dataset:
     @property
     def label_config(self) -> LabelConfig:
         return _parsed(self.manifest["body"]["label_config"])
+
+    @cached_property
+    def tasks(self) -> pl.DataFrame:
+        """The tasks, whole."""
+        return self._table("tasks", TASKS_SCHEMA)
+
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        """The labels, whole; columns that an older version has not got are null."""
+        return self._table("labels", LABELS_SCHEMA)
+
+    @cached_property
+    def regions(self) -> pl.DataFrame:
+        """The regions of the truth labels, whole."""
+        return self._table("regions", REGIONS_SCHEMA)
+
+    def _table(self, name: str, schema: Schema) -> pl.DataFrame:
+        import polars as pl
+
+        frame = pl.read_parquet(self.path / f"{name}.parquet")
+        lacking = {column: type_ for column, type_ in schema if column not in frame.columns}
+        types = {"int64": pl.Int64, "string": pl.String, "bool": pl.Boolean, "float64": pl.Float64}
+        return frame.with_columns(pl.lit(None, dtype=types[type_]).alias(column) for column, type_ in lacking.items())
+
+    def entries(self) -> set[tuple[int, int, str]]:
+        """(task id, annotation id, rev_hash) of every label that it holds."""
+        return set(self.labels.select("task_id", "annotation_id", "rev_hash").iter_rows())
 
     def media(self, task_id: int, data: Mapping[str, Any]) -> dict[str, Path]:
         """The local media files of a task in a materialised copy, by address; empty where it has none."""
@@ -84,6 +108,8 @@ class Dataset:
 
     def truth(self, split: str) -> list[tuple[int, dict[str, Any], list[Region]]]:
         """(task id, task data, regions of the truth label) of each task of a split, ordered by task id."""
+        import polars as pl
+
         rows = (
             self.labels.filter(pl.col("is_truth"))
             .join(self.tasks.filter(pl.col("split") == split), on="task_id", how="inner")
@@ -95,6 +121,41 @@ class Dataset:
 def dataset_id_of(body: Mapping[str, Any]) -> str:
     """ "d" and 16 hex digits of the SHA-256 of the canonical manifest body: same content, same id on any machine."""
     return "d" + hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+class Entries:
+    """The labels of a version, gathered in any order, as what the manifest keeps of them; 48 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows = bytearray()
+
+    def add(self, task_id: int, annotation_id: int, rev_hash: str) -> None:
+        """One label; `rev_hash` is 64 hex digits."""
+        self._rows += task_id.to_bytes(8, "big", signed=True) + annotation_id.to_bytes(8, "big", signed=True)
+        self._rows += bytes.fromhex(rev_hash)
+
+    def extend(self, rows: bytes) -> None:
+        """What another process gathered (`bytes(entries)`)."""
+        self._rows += rows
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """{"count", "sha256"}: of (task id, annotation id, both 8 bytes big endian, rev_hash as bytes), sorted."""
+        import numpy as np
+
+        rows = np.frombuffer(bytes(self._rows), dtype=[("task", ">i8"), ("annotation", ">i8"), ("hash", "V32")])
+        ordered = rows[np.lexsort((rows["annotation"], rows["task"]))]
+        return {"count": len(rows), "sha256": hashlib.sha256(ordered.tobytes()).hexdigest()}
+
+
+def entries_of_rows(keys: Iterable[tuple[int, int, str]]) -> dict[str, Any]:
+    """The manifest's entries of labels given as (task id, annotation id, rev_hash)."""
+    entries = Entries()
+    for task_id, annotation_id, rev_hash in keys:
+        entries.add(task_id, annotation_id, rev_hash)
+    return entries.to_json()
 
 
 def regions_of(task_id: int, annotation_id: int, result: Iterable[Region]) -> list[dict[str, Any]]:
@@ -125,33 +186,66 @@ def _offset(value: Mapping[str, Any], end: str) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
+class DatasetWriter:
+    """Writes a version part by part into a folder; it is one only when `finish` has written its manifest."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._files = {
+            name: _open_table(folder / f"{name}.parquet", schema)
+            for name, schema in (("tasks", TASKS_SCHEMA), ("labels", LABELS_SCHEMA), ("regions", REGIONS_SCHEMA))
+        }
+
+    def add(self, tasks: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> None:
+        """Some tasks with all of their labels (rows of TASKS_SCHEMA and LABELS_SCHEMA; what is absent is null)."""
+        regions = [
+            row
+            for label in labels
+            if label["is_truth"]
+            for row in regions_of(label["task_id"], label["annotation_id"], orjson.loads(label["result"]))
+        ]
+        for name, rows in (("tasks", tasks), ("labels", labels), ("regions", [_plain(row) for row in regions])):
+            file = self._files[name]
+            file.write_table(_table(rows, file.schema), row_group_size=max(len(rows), 1))
+
+    def finish(self, body: Mapping[str, Any], parent: str | None, created_at: str) -> str:
+        """Close the tables, write the manifest last, and return the version's id."""
+        self.close()
+        dataset_id = dataset_id_of(body)
+        manifest = {"dataset_id": dataset_id, "parent": parent, "created_at": created_at, "body": dict(body)}
+        partial = self.folder / "manifest.json.part"
+        partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        partial.replace(self.folder / "manifest.json")
+        return dataset_id
+
+    def close(self) -> None:
+        """Close the tables without making them a version."""
+        for file in self._files.values():
+            file.close()
+
+
 def write_dataset(
     folder: Path,
     body: Mapping[str, Any],
-    tasks: list[dict[str, Any]],
-    labels: list[dict[str, Any]],
+    tasks: Sequence[Mapping[str, Any]],
+    labels: Sequence[Mapping[str, Any]],
     parent: str | None,
     created_at: str,
 ) -> str:
-    """Write a dataset version into `folder` (made if absent) and return its id; the manifest comes last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    regions = [
-        row
-        for label in labels
-        if label["is_truth"]
-        for row in regions_of(label["task_id"], label["annotation_id"], orjson.loads(label["result"]))
-    ]
-    pl.DataFrame(tasks, schema=TASKS_SCHEMA).write_parquet(folder / "tasks.parquet")
-    pl.DataFrame(labels, schema=LABELS_SCHEMA).write_parquet(folder / "labels.parquet")
-    pl.DataFrame(regions, schema=REGIONS_SCHEMA, infer_schema_length=None, strict=False).write_parquet(
-        folder / "regions.parquet"
-    )
-    dataset_id = dataset_id_of(body)
-    manifest = {"dataset_id": dataset_id, "parent": parent, "created_at": created_at, "body": dict(body)}
-    partial = folder / "manifest.json.part"
-    partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    partial.replace(folder / "manifest.json")
-    return dataset_id
+    """Write a dataset version whose rows are all at hand into `folder` (made if absent) and return its id."""
+    of_task: dict[int, list[Mapping[str, Any]]] = {}
+    for label in labels:
+        of_task.setdefault(label["task_id"], []).append(label)
+    ordered = sorted(tasks, key=lambda row: row["task_id"])
+    writer = DatasetWriter(folder)
+    for start in range(0, max(len(ordered), 1), PART_TASKS):
+        part = ordered[start : start + PART_TASKS]
+        found = [label for task in part for label in of_task.pop(task["task_id"], [])]
+        if start + PART_TASKS >= len(ordered):
+            found += [label for rows in of_task.values() for label in rows]
+        writer.add(part, found)
+    return writer.finish(body, parent, created_at)
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -163,10 +257,66 @@ def read_dataset(folder: Path) -> Dataset:
         raise DataError(f"{folder} holds no readable dataset version (manifest.json): {error}") from error
     if dataset_id_of(body) != dataset_id:
         raise DataError(f"{folder}: the manifest was changed after it was written; make the version again")
-    return Dataset(
-        folder,
-        manifest,
-        pl.read_parquet(folder / "tasks.parquet"),
-        pl.read_parquet(folder / "labels.parquet"),
-        pl.read_parquet(folder / "regions.parquet"),
-    )
+    return Dataset(folder, manifest)
+
+
+def parts_of(dataset: Dataset) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """The version part by part: (rows of tasks, rows of their labels), in order of the task id."""
+    for number in range(part_count(dataset.path)):
+        yield read_part(dataset.path, number)
+
+
+def part_count(folder: Path) -> int:
+    """How many parts a version in a folder has; 1 for one of an older schema, which is read whole."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(folder / "tasks.parquet") as tasks, pq.ParquetFile(folder / "labels.parquet") as labels:
+        return tasks.num_row_groups if tasks.num_row_groups == labels.num_row_groups else 1
+
+
+def read_part(folder: Path, number: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Part `number` of the version in a folder: (rows of tasks, rows of their labels)."""
+    import pyarrow.parquet as pq
+
+    whole = part_count(folder) == 1
+    found = []
+    for name in ("tasks", "labels"):
+        with pq.ParquetFile(folder / f"{name}.parquet") as file:
+            found.append((file.read() if whole else file.read_row_group(number)).to_pylist())
+    return found[0], found[1]
+
+
+def _open_table(path: Path, schema: Schema) -> pq.ParquetWriter:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, arrow_schema(schema), compression="zstd")
+
+
+def arrow_schema(schema: Schema) -> pa.Schema:
+    """A schema of this module as pyarrow's."""
+    import pyarrow as pa
+
+    types = {"time": pa.timestamp("us", "UTC")}
+    return pa.schema([(name, types.get(type_) or pa.type_for_alias(type_)) for name, type_ in schema])
+
+
+def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    columns = [pa.array([row.get(name) for row in rows], type=schema.field(name).type) for name in schema.names]
+    return pa.table(columns, schema=schema)
+
+
+_NUMBERS = {"float64": float, "int64": int}
+_REGION_NUMBERS = [(name, _NUMBERS[type_]) for name, type_ in REGIONS_SCHEMA if type_ in _NUMBERS]
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A region's row with its numbers as numbers, and null where Label Studio has something else there."""
+    plain = dict(row)
+    for name, number in _REGION_NUMBERS:
+        value = plain.get(name)
+        plain[name] = number(value) if isinstance(value, int | float) and abs(value) < 2**53 else None
+    if plain.get("text") is not None and not isinstance(plain["text"], str):
+        plain["text"] = orjson.dumps(plain["text"]).decode()
+    return plain

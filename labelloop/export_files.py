@@ -1,100 +1,197 @@
-"""Reading a stock Label Studio JSON export into two tables: its tasks, and one row per annotation."""
+"""Reading a stock Label Studio JSON export: part by part in bounded memory, or whole as two tables."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import mmap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
-import polars as pl
 
 from labelloop.errors import DataError
 from labelloop.revisions import revision_hash
+from labelloop.values import Region
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXPECTED = "expected a list of tasks with 'data' and 'annotations' (Label Studio's export format JSON, not JSON_MIN)"
 
-EXPORT_TASKS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "task_id": pl.Int64, "data": pl.String, "n_annotations": pl.Int64,
-}  # fmt: skip
-EXPORT_LABELS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "task_id": pl.Int64, "annotation_id": pl.Int64, "annotator": pl.Int64, "at": pl.Datetime("us", "UTC"),
-    "shown": pl.String, "state": pl.String, "kind": pl.String, "ground_truth": pl.Boolean, "rev_hash": pl.String,
-    "lead_time_s": pl.Float64, "result": pl.String,
-}  # fmt: skip
+
+@dataclass(slots=True)
+class ExportLabel:
+    """One annotation of an export.
+
+    `state` is "submitted" or "cancelled", `kind` "human", "import" or "converted"; `shown` names the suggestion that the
+    person saw (its model version, else "prediction <id>"), None for none; `reviewed` is what Label Studio's own
+    reviewers said ("approved", "rejected", "unreviewed").
+    """
+
+    task_id: int
+    annotation_id: int
+    annotator: int | None
+    at: datetime
+    shown: str | None
+    state: str
+    kind: str
+    ground_truth: bool
+    rev_hash: str
+    lead_time_s: float | None
+    reviewed: str
+    result: list[Region]
+
+
+@dataclass(slots=True)
+class ExportTask:
+    """One task of an export with its annotations."""
+
+    task_id: int
+    data: dict[str, Any]
+    meta: dict[str, Any]
+    labels: list[ExportLabel]
+
+
+class _Annotation(msgspec.Struct):
+    """The fields of an annotation that are read; their types are as loose as exports of ten years are."""
+
+    id: Any = None
+    completed_by: Any = None
+    result: Any = None
+    was_cancelled: Any = False
+    skipped: Any = False
+    ground_truth: Any = False
+    created_at: Any = None
+    updated_at: Any = None
+    lead_time: Any = None
+    last_action: Any = None
+    import_id: Any = None
+    prediction: Any = None
+    parent_prediction: Any = None
+    reviews: Any = None
+
+
+class _Task(msgspec.Struct):
+    id: Any = None
+    data: Any = None
+    meta: Any = None
+    annotations: list[_Annotation] | None = None
+    completions: list[_Annotation] | None = None
+
+
+class _Head(msgspec.Struct):
+    id: Any = None
+    data: Any = None
+    meta: Any = None
 
 
 @dataclass(frozen=True)
-class ExportFile:
-    """A read export. `labels` has every annotation; `state` and `kind` tell cancelled, imported and converted ones.
+class Span:
+    """A run of tasks in an export file: its bytes, and the place of its first task in the file."""
 
-    `shown` names the suggestion that the person saw (its model version, else "prediction <id>"), null for none.
-    """
-
-    tasks: pl.DataFrame
-    labels: pl.DataFrame
-
-    def people_labels(self) -> pl.DataFrame:
-        """Submitted annotations made by people."""
-        return self.labels.filter((pl.col("state") == "submitted") & (pl.col("kind") == "human"))
-
-    def with_data(self, labels: pl.DataFrame) -> pl.DataFrame:
-        """Labels with the `data` of their task beside them."""
-        return labels.join(self.tasks.select("task_id", "data"), on="task_id", how="left")
+    first: int
+    after: int
+    number: int
 
 
-def read_export(path: Path) -> ExportFile:
-    """Read an export file; DataError when it is no list of tasks, or two tasks share an id."""
+class ExportReader:
+    """An export file, mapped into memory; any process may read any run of its tasks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+            raise DataError(f"{path} is no readable JSON export of Label Studio: {error}") from error
+
+    def spans(self, tasks: int) -> list[Span]:
+        """The file in runs of `tasks` tasks; one task alone counts as a list of it."""
+        start = 3 if self._content[:3] == b"\xef\xbb\xbf" else 0
+        try:
+            raws = msgspec.json.decode(memoryview(self._content)[start:], type=list[msgspec.Raw])
+            at = self._content.find(b"[", start) + 1
+        except msgspec.ValidationError:
+            return [Span(start, len(self._content), 0)]
+        except msgspec.DecodeError as error:
+            raise DataError(f"{self.path} is no readable JSON export of Label Studio: {error}") from error
+        spans: list[Span] = []
+        first = at
+        for number, raw in enumerate(raws):
+            while self._content[at] in b", \n\r\t":
+                at += 1
+            if number % tasks == 0:
+                first = at
+            at += len(memoryview(raw))
+            if number % tasks == tasks - 1 or number == len(raws) - 1:
+                spans.append(Span(first, at, number - number % tasks))
+        return spans
+
+    def heads(self, span: Span) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+        """(task id, data, meta) of the tasks of a run, without looking at their annotations."""
+        return [_head(head, number) for number, head in enumerate(self._decoded(span, _HEADS), span.number)]
+
+    def tasks(self, span: Span) -> list[ExportTask]:
+        """The tasks of a run; DataError names the first that is none."""
+        return [_task(task, number) for number, task in enumerate(self._decoded(span, _TASKS), span.number)]
+
+    def _decoded(self, span: Span, decoder: msgspec.json.Decoder[list[Any]]) -> list[Any]:
+        content = b"[%b]" % self._content[span.first : span.after]
+        try:
+            return decoder.decode(content)
+        except msgspec.MsgspecError as error:
+            for number, raw in enumerate(msgspec.json.decode(content, type=list[msgspec.Raw]), span.number):
+                try:
+                    decoder.decode(b"[%b]" % memoryview(raw))
+                except msgspec.MsgspecError as reason:
+                    said = bytes(memoryview(raw)[:80]).decode("utf-8", "replace")
+                    raise DataError(f"{_EXPECTED}, got {said!r} at position {number}: {reason}") from reason
+            raise DataError(f"{self.path}: {_EXPECTED}: {error}") from error
+
+
+_TASKS = msgspec.json.Decoder(list[_Task])
+_HEADS = msgspec.json.Decoder(list[_Head])
+
+
+def _head(raw: _Head | _Task, number: int) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    if not isinstance(raw.data, dict):
+        raise DataError(f"{_EXPECTED}, got the data {str(raw.data)[:80]!r} at position {number}")
     try:
-        content = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise DataError(f"{path} is no readable JSON export of Label Studio: {error}") from error
-    return export_tables(content)
+        task_id = int(raw.id) if raw.id is not None else number + 1
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{_EXPECTED}, got the task id {raw.id!r} at position {number}") from error
+    return task_id, raw.data, raw.meta if isinstance(raw.meta, dict) else {}
 
 
-def export_tables(content: Any) -> ExportFile:
-    """The tables of a parsed export: a list of tasks, each with "data" and "annotations" (older: "completions")."""
-    listed = content if isinstance(content, list) else [content]
-    tasks, labels = [], []
-    for position, raw in enumerate(listed):
-        if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
-            raise DataError(
-                f"expected a list of tasks with 'data' and 'annotations' (Label Studio's export format JSON, "
-                f"not JSON_MIN), got {str(raw)[:80]!r} at position {position}"
-            )
-        task_id = int(raw["id"]) if raw.get("id") is not None else position + 1
-        annotations = raw.get("annotations") or raw.get("completions") or []
-        tasks.append(
-            {"task_id": task_id, "data": orjson.dumps(raw["data"]).decode(), "n_annotations": len(annotations)}
-        )
-        labels += [_label(task_id, index, annotation) for index, annotation in enumerate(annotations)]
-    frame = pl.DataFrame(tasks, schema=EXPORT_TASKS_SCHEMA)
-    if frame["task_id"].is_duplicated().any():
-        raise DataError("the export has two tasks with one id; export one project at a time")
-    return ExportFile(frame, pl.DataFrame(labels, schema=EXPORT_LABELS_SCHEMA))
+def _task(raw: _Task, number: int) -> ExportTask:
+    task_id, data, meta = _head(raw, number)
+    annotations = raw.annotations or raw.completions or []
+    return ExportTask(task_id, data, meta, [_label(task_id, index, each) for index, each in enumerate(annotations)])
 
 
-def _label(task_id: int, index: int, raw: Mapping[str, Any]) -> dict[str, Any]:
-    result = raw.get("result") or []
-    state = "cancelled" if raw.get("was_cancelled") or raw.get("skipped") else "submitted"
-    ground_truth = bool(raw.get("ground_truth"))
-    lead_time = raw.get("lead_time")
-    return {
-        "task_id": task_id,
-        "annotation_id": int(raw["id"]) if raw.get("id") is not None else task_id * 1000 + index,
-        "annotator": _person(raw.get("completed_by")),
-        "at": _moment(raw.get("updated_at") or raw.get("created_at")),
-        "shown": _shown(raw),
-        "state": state,
-        "kind": _kind(raw),
-        "ground_truth": ground_truth,
-        "rev_hash": revision_hash(result, state, ground_truth),
-        "lead_time_s": float(lead_time) if lead_time is not None else None,
-        "result": orjson.dumps(result).decode(),
-    }
+def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
+    result = [region for region in raw.result if isinstance(region, dict)] if isinstance(raw.result, list) else []
+    state = "cancelled" if raw.was_cancelled or raw.skipped else "submitted"
+    ground_truth = bool(raw.ground_truth)
+    return ExportLabel(
+        task_id,
+        int(raw.id) if raw.id is not None else task_id * 1000 + index,
+        _person(raw.completed_by),
+        _moment(raw.updated_at or raw.created_at),
+        _shown(raw),
+        state,
+        _kind(raw),
+        ground_truth,
+        revision_hash(result, state, ground_truth),
+        float(raw.lead_time) if raw.lead_time is not None else None,
+        _reviewed(raw.reviews),
+        result,
+    )
 
 
 def _moment(value: Any) -> datetime:
@@ -116,20 +213,79 @@ def _person(value: Any) -> int | None:
     return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:6], "big")
 
 
-def _kind(raw: Mapping[str, Any]) -> str:
-    if raw.get("last_action") == "prediction":
+def _kind(raw: _Annotation) -> str:
+    if raw.last_action == "prediction":
         return "converted"
-    if raw.get("last_action") == "imported" or raw.get("import_id") is not None:
+    if raw.last_action == "imported" or raw.import_id is not None:
         return "import"
     return "human"
 
 
-def _shown(raw: Mapping[str, Any]) -> str | None:
-    prediction = raw.get("prediction")
-    if isinstance(prediction, Mapping) and prediction:
-        if not prediction.get("result"):
+def _shown(raw: _Annotation) -> str | None:
+    if isinstance(raw.prediction, Mapping) and raw.prediction:
+        if not raw.prediction.get("result"):
             # An empty prediction only gives a task its place in the queue: nothing was shown.
             return None
-        return str(prediction.get("model_version") or f"prediction {prediction.get('id')}")
-    parent = raw.get("parent_prediction")
-    return f"prediction {parent}" if parent is not None else None
+        return str(raw.prediction.get("model_version") or f"prediction {raw.prediction.get('id')}")
+    return f"prediction {raw.parent_prediction}" if raw.parent_prediction is not None else None
+
+
+def _reviewed(reviews: Any) -> str:
+    """The last word of a reviewer, as exports of Label Studio's paid edition carry it."""
+    if not isinstance(reviews, Sequence) or not reviews or not isinstance(reviews[-1], Mapping):
+        return "unreviewed"
+    return "approved" if reviews[-1].get("accepted") else "rejected"
+
+
+# -- whole, as tables -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """A read export: `tasks` (task_id, data, n_annotations) and `labels`, one row per annotation (see ExportLabel)."""
+
+    tasks: pl.DataFrame
+    labels: pl.DataFrame
+
+    def people_labels(self) -> pl.DataFrame:
+        """Submitted annotations made by people."""
+        import polars as pl
+
+        return self.labels.filter((pl.col("state") == "submitted") & (pl.col("kind") == "human"))
+
+    def with_data(self, labels: pl.DataFrame) -> pl.DataFrame:
+        """Labels with the `data` of their task beside them."""
+        return labels.join(self.tasks.select("task_id", "data"), on="task_id", how="left")
+
+
+def read_export(path: Path) -> ExportFile:
+    """Read an export file whole; DataError when it is no list of tasks, or two tasks share an id."""
+    reader = ExportReader(path)
+    return export_tables([task for span in reader.spans(1000) for task in reader.tasks(span)])
+
+
+def export_tables(found: Sequence[ExportTask]) -> ExportFile:
+    """The tables of read tasks; DataError when two share an id."""
+    import polars as pl
+
+    if len({task.task_id for task in found}) < len(found):
+        raise DataError("the export has two tasks with one id; export one project at a time")
+    tasks = {
+        "task_id": [task.task_id for task in found],
+        "data": [orjson.dumps(task.data).decode() for task in found],
+        "n_annotations": [len(task.labels) for task in found],
+    }
+    names = [name for name in ExportLabel.__slots__ if name not in ("result", "reviewed")]
+    rows = [label for task in found for label in task.labels]
+    labels = {name: [getattr(row, name) for row in rows] for name in names}
+    labels["result"] = [orjson.dumps(row.result).decode() for row in rows]
+    number, text, flag, real = pl.Int64, pl.String, pl.Boolean, pl.Float64
+    types: dict[str, Any] = {
+        "task_id": number, "annotation_id": number, "annotator": number, "at": pl.Datetime("us", "UTC"),
+        "shown": text, "state": text, "kind": text, "ground_truth": flag, "rev_hash": text, "lead_time_s": real,
+        "result": text,
+    }  # fmt: skip
+    return ExportFile(
+        pl.DataFrame(tasks, schema={"task_id": number, "data": text, "n_annotations": number}),
+        pl.DataFrame(labels, schema=types),
+    )

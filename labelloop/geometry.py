@@ -57,6 +57,8 @@ def upright_box(value: Mapping[str, Any], width: float, height: float) -> tuple[
         return None
     if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
         return None
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return x0, y0, x1, y1
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from labelloop import folders
-from labelloop.datasets import SCHEMA_VERSION, Dataset, dataset_id_of, read_dataset, write_dataset
+from labelloop.datasets import SCHEMA_VERSION, Dataset, dataset_id_of, entries_of_rows, read_dataset, write_dataset
 from labelloop.errors import MediaError, NotReady
 from labelloop.label_config import parse_label_config
 from labelloop.media import keep_file
@@ -50,7 +50,7 @@ def manifest_body(project: ProjectRow, labels: list[LabelRow], options: dict[str
     body: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "project": project.project_id,
-        "entries": sorted([list(label_key(label)) for label in labels]),
+        "entries": entries_of_rows(label_key(label) for label in labels),
         "label_config": project.label_config,
         "config_hash": config_hash(project.label_config),
         "classes": {control.name: list(control.classes) for control in config.controls},
@@ -98,7 +98,7 @@ def open_dataset(artifacts: str, dataset_id: str, cache: Path) -> Dataset:
 
 def entries_of(dataset: Dataset) -> set[LabelKey]:
     """The labels that a dataset version holds."""
-    return {(task, annotation, rev_hash) for task, annotation, rev_hash in dataset.manifest["body"]["entries"]}
+    return dataset.entries()
 
 
 def _task_row(task: TaskRow) -> dict[str, Any]:

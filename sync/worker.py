@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelloop.errors import LabelloopError
+from labelloop.lifeline import die_with_parent
 from labelloop.logs import configure_logging
 from labelloop.settings import load_settings
 
@@ -23,21 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sync.worker")
 
 QUEUES = ("train", "predict", "sync")
-_PR_SET_PDEATHSIG = 1
 #: Imported before the first fork, so that a job does not pay for it. Nothing here starts a thread or opens a connection.
 _PRELOADED = ("sync.jobs", "sync.reconcile", "sync.promotion", "labelloop.label_studio", "polars")
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends (Linux); at once when the parent has already gone.
-
-    Killing an RQ worker leaves its work horse running, and the job is given to another worker 90 s later.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _worker_class() -> type[Worker]:
@@ -46,7 +32,7 @@ def _worker_class() -> type[Worker]:
     from rq.worker import Worker
 
     class LoopWorker(Worker):
-        """A worker whose work horse never outlives it."""
+        """A worker whose work horse never outlives it: else its job, given to another worker 90 s later, would run twice."""
 
         def main_work_horse(self, job: Job, queue: Queue) -> None:
             """In the child, before anything else."""

@@ -1,178 +1,143 @@
-"""COCO instances: rectangles (turned ones as their outline) and polygons, one image per task, ids from 1."""
+"""COCO: annotations/instances_<split>.json and, where images are copied, images/<split>/; ids from 1."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
-from labelloop.collecting import cycles_uncollected
-from labelloop.datasets import Dataset
 from labelloop.errors import DataError
 from labelloop.geometry import Points, bounds, clip_points_to_image, points_area, rectangle_points, upright_box
-from labelloop.label_config import Control, LabelConfig
+from labelloop.label_config import Control
 from labelloop.values import Region
-from sync.formats.report import Written
-from sync.formats.source import ExportOptions, Item, items_of, media_path
+from sync.formats.examples import SPLITS, Example, Picture, image_keys, labels_of
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 
-FILE = "annotations.json"
 SHAPES = {"RectangleLabels": "rectangle", "PolygonLabels": "polygon"}
-LOSSES = (
-    "annotations of other people than the one that counts as truth",
-    "relations, text, ratings and choices",
-    "ellipses, brushes, key points and video: each dropped region is named in skipped",
-)
+#: Pages of one task, where tasks have several images; the image's id is the task's times this, and the page.
+_PAGES = 1024
+FILES = {split: f"annotations/instances_{split}.json" for split in SPLITS}
 
 
-@dataclass
-class _Document:
-    config: LabelConfig
-    control_names: frozenset[str]
-    category_ids: Mapping[str, int]
-    images: list[dict[str, Any]] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[tuple[int, str]] = field(default_factory=list)
+@dataclass(frozen=True)
+class Details:
+    """What is written: the controls by name, and the category of each class."""
+
+    controls: Mapping[str, Control]
+    categories: Mapping[str, int]
+    paged: bool
+    files: Mapping[str, str]
 
 
-@cycles_uncollected()
-def write_coco(dataset: Dataset, folder: Path, options: ExportOptions) -> Written:
-    """Write annotations.json; DataError when the config has neither rectangles nor polygons with labels."""
-    config = dataset.label_config
-    controls = [control for control in config.controls if control.tag in SHAPES]
+def plan_coco(plan: Plan) -> Details:
+    """The controls with shapes; DataError when there are none."""
+    controls = [control for control in plan.config.controls if control.tag in SHAPES and control.object_tag == "Image"]
     if not controls:
         raise DataError("COCO needs <RectangleLabels> or <PolygonLabels> in the label config; choose another format")
-    names = list(dict.fromkeys(name for control in controls for name in control.classes))
-    categories = {name: index for index, name in enumerate(names, start=1)}
-    document = _Document(config, frozenset(control.name for control in controls), categories)
-    items = list(items_of(dataset))
-    files = _file_names(items, controls[0])
-    for item in items:
-        _add_item(document, item, files[item.task_id], dataset, options)
-    content = {
-        "info": {"description": f"labelloop dataset {dataset.dataset_id}", "version": dataset.dataset_id},
-        "licenses": [],
-        "categories": [{"id": index, "name": name, "supercategory": ""} for name, index in categories.items()],
-        "images": document.images,
-        "annotations": document.annotations,
+    keys = image_keys(plan.config)
+    categories = {name: index for index, name in enumerate(plan.class_names(*controls), start=1)}
+    return Details({control.name: control for control in controls}, categories, len(keys) > 1 or keys[0].listed, FILES)
+
+
+def write_coco(plan: Plan, examples: Iterable[Example], part: Part) -> None:
+    """Fragments of each split: a line per image, and a line per annotation without its id."""
+    details: Details = plan.details
+    for example in examples:
+        for picture in example.pictures:
+            size = part.size_of(example, picture)
+            if size is None:
+                continue
+            image_id = example.task_id * _PAGES + picture.index if details.paged else example.task_id
+            if plan.options.images:
+                part.copy_image(picture, f"images/{example.split}/{picture.name}", example.task_id)
+            images = part.fragment(f"images-{example.split}")
+            images.write(_image_line(example, picture, image_id, size))
+            part.item(example.split)
+            annotations = part.fragment(f"annotations-{example.split}")
+            for region in example.regions_on(picture):
+                _write_region(details, example, region, image_id, size, annotations, part)
+
+
+def _image_line(example: Example, picture: Picture, image_id: int, size: tuple[int, int]) -> bytes:
+    image = {
+        "id": image_id,
+        "file_name": picture.file_name,
+        "width": size[0],
+        "height": size[1],
+        "labelloop": {
+            "task": example.task_id,
+            "annotation": example.annotation_id,
+            "annotator": example.annotator,
+            "at": example.at.isoformat(),
+            "source": example.source,
+            "review_status": example.review_status,
+            "version": example.shown_serving_id,
+        },
     }
-    (folder / FILE).write_bytes(orjson.dumps(content))
-    return Written(
-        len(document.images),
-        len(document.annotations),
-        tuple(document.skipped),
-        LOSSES,
-        (FILE,),
-        {"categories": dict(categories)},
-    )
+    return orjson.dumps(image) + b"\n"
 
 
-@cycles_uncollected()
-def count_coco(folder: Path) -> tuple[int, int]:
-    """(images, annotations) as they lie on the disk."""
-    content = orjson.loads((folder / FILE).read_bytes())
-    return len(content["images"]), len(content["annotations"])
-
-
-def _file_names(items: list[Item], control: Control) -> dict[int, str]:
-    """A file name per task: its base name while that is unique, else its whole path, else below the task id."""
-    paths = {item.task_id: media_path(str(item.data.get(control.data_key) or "")) for item in items}
-    bases = {task_id: path.rpartition("/")[2] for task_id, path in paths.items()}
-    of_base, of_path = Counter(bases.values()), Counter(paths.values())
-    names = {}
-    for task_id, path in paths.items():
-        base = bases[task_id]
-        names[task_id] = (
-            base if base and of_base[base] == 1 else path if base and of_path[path] == 1 else f"{task_id}/{base}"
-        )
-    taken = Counter(names.values())
-    return {task_id: name if taken[name] == 1 else f"{task_id}/{name}" for task_id, name in names.items()}
-
-
-def _add_item(document: _Document, item: Item, file_name: str, dataset: Dataset, options: ExportOptions) -> None:
-    size = _size_of(item, dataset, options)
-    if size is None:
-        document.skipped.append(
-            (item.task_id, "the image's width and height are not known; pass its size or the media")
-        )
+def _write_region(
+    details: Details,
+    example: Example,
+    region: Region,
+    image_id: int,
+    size: tuple[int, int],
+    annotations: IO[bytes],
+    part: Part,
+) -> None:
+    control = details.controls.get(region.get("from_name") or "")
+    if control is None:
+        part.skip(example.task_id, f"region {region.get('id')}: COCO has no place for {region.get('type')}")
         return
-    document.images.append(
-        {
-            "id": item.task_id,
-            "file_name": file_name,
-            "width": size[0],
-            "height": size[1],
+    value = region.get("value") or {}
+    try:
+        bbox, corners, area = _shape(value, size)
+    except DataError as error:
+        part.skip(example.task_id, f"region {region.get('id')}: {error}")
+        return
+    if area <= 0:
+        part.skip(example.task_id, f"region {region.get('id')}: nothing of it is on the image")
+        return
+    for label in labels_of(region, control):
+        category = details.categories.get(label)
+        if category is None:
+            part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+            continue
+        said = {
+            "image_id": image_id,
+            "category_id": category,
+            "bbox": bbox,
+            "segmentation": [corners],
+            "area": area,
+            "iscrowd": 0,
             "labelloop": {
-                "task": item.task_id,
-                "annotation": item.annotation_id,
-                "annotator": item.annotator,
-                "at": item.at.isoformat(),
-                "rev_hash": item.rev_hash,
-                "shown_serving_id": item.shown_serving_id,
-                "split": item.split,
+                "region": region.get("id"),
+                "control": control.name,
+                "rotation": value.get("rotation") or 0,
+                "origin": region.get("origin"),
             },
         }
-    )
-    for region in item.result:
-        _add_region(document, item, region, size)
+        annotations.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)[1:])
+        part.object(example, region, label, category, details.files[example.split])
 
 
-def _add_region(document: _Document, item: Item, region: Region, size: tuple[int, int]) -> None:
-    kind, region_id = region.get("type"), region.get("id")
-    value = region.get("value") or {}
-    if region.get("from_name") not in document.control_names:
-        document.skipped.append((item.task_id, f"region {region_id}: COCO has no place for {kind}"))
-        return
-    try:
-        shape = _shape(value, size)
-    except DataError as error:
-        document.skipped.append((item.task_id, f"region {region_id}: {error}"))
-        return
-    if shape["area"] <= 0:
-        document.skipped.append((item.task_id, f"region {region_id}: nothing of it is on the image"))
-        return
-    provenance = _provenance(region, value)
-    for label in value.get(str(kind)) or []:
-        if label not in document.category_ids:
-            document.skipped.append((item.task_id, f"region {region_id}: class {label!r} is not in the label config"))
-            continue
-        document.annotations.append(
-            {
-                "id": len(document.annotations) + 1,
-                "image_id": item.task_id,
-                "category_id": document.category_ids[label],
-                **shape,
-                "labelloop": provenance,
-            }
-        )
-
-
-def _shape(value: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """What COCO says of the part of a region on the image; area 0 when there is none."""
+def _shape(value: Mapping[str, Any], size: tuple[int, int]) -> tuple[list[float], list[float], float]:
+    """(bbox, outline, area) of the part of a region on the image; area 0 when there is none."""
     box = None if "points" in value else upright_box(value, *size)
     if box is not None:
         x0, y0, x1, y1 = box
-        corners = [x0, y0, x1, y0, x1, y1, x0, y1]
-        area = max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
-    else:
-        outline = clip_points_to_image(_outline(value, size), *size)
-        area = points_area(outline)
-        corners = [coordinate for point in outline for coordinate in point]
-        x0, y0, x1, y1 = bounds(outline) if outline else (0.0, 0.0, 0.0, 0.0)
-    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": [corners], "area": area, "iscrowd": 0}
-
-
-def _provenance(region: Region, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "region": region.get("id"),
-        "control": region.get("from_name"),
-        "rotation": float(value.get("rotation") or 0.0),
-        "origin": region.get("origin"),
-    }
+        area = (x1 - x0) * (y1 - y0) if x0 < x1 and y0 < y1 else 0.0
+        return [x0, y0, x1 - x0, y1 - y0], [x0, y0, x1, y0, x1, y1, x0, y1], area
+    outline = clip_points_to_image(_outline(value, size), *size)
+    if not outline:
+        return [], [], 0.0
+    x0, y0, x1, y1 = bounds(outline)
+    return [x0, y0, x1 - x0, y1 - y0], [at for point in outline for at in point], points_area(outline)
 
 
 def _outline(value: Mapping[str, Any], size: tuple[int, int]) -> Points:
@@ -189,31 +154,72 @@ def _outline(value: Mapping[str, Any], size: tuple[int, int]) -> Points:
     return points
 
 
-def _size_of(item: Item, dataset: Dataset, options: ExportOptions) -> tuple[int, int] | None:
-    """(width, height) in pixels: what the label carries, else what was passed, else the image file's."""
-    for region in item.result:
-        width, height = region.get("original_width"), region.get("original_height")
-        if _is_size(width) and _is_size(height):
-            return int(width), int(height)  # type: ignore[arg-type]
-    if options.sizes and item.task_id in options.sizes:
-        return options.sizes[item.task_id]
-    for file in dataset.media(item.task_id, item.data).values():
-        return _image_size(file)
-    return None
+def join_coco(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
+    """One file per split that has images; annotation ids from 1 in each."""
+    details: Details = plan.details
+    head = orjson.dumps(
+        {
+            "info": {"description": "written by labelloop; manifest.json names the dataset version"},
+            "licenses": [],
+            "categories": [{"id": i, "name": name, "supercategory": ""} for name, i in details.categories.items()],
+        }
+    )
+    files = []
+    (folder / "annotations").mkdir()
+    for split in SPLITS:
+        if not any(part.items.get(split) for part in parts):
+            continue
+        files.append(FILES[split])
+        with (folder / files[-1]).open("wb", buffering=1 << 20) as file:
+            file.write(head[:-1] + b',\n"images":[\n')
+            _join_lines(fragments(scratch, f"images-{split}", parts), file)
+            file.write(b'],\n"annotations":[\n')
+            _join_numbered(fragments(scratch, f"annotations-{split}", parts), file)
+            file.write(b"]}\n")
+    return Joined(tuple(files), {"categories": dict(details.categories)})
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 1
+def _join_lines(pieces: Iterable[Path], file: IO[bytes]) -> None:
+    """Lines of the pieces as members of a JSON list."""
+    first = True
+    for piece in pieces:
+        lines = piece.read_bytes()
+        file.write((b"" if first else b",") + lines[:-1].replace(b"\n", b",\n") + b"\n")
+        first = False
 
 
-def _image_size(path: Path) -> tuple[int, int] | None:
-    """The size as a browser shows it: with the turn that the file's EXIF data asks for."""
-    from PIL import Image, UnidentifiedImageError
+def _join_numbered(pieces: Iterable[Path], file: IO[bytes]) -> None:
+    """The same, each line with its id in front."""
+    number = 0
+    for piece in pieces:
+        with piece.open("rb") as lines:
+            for line in lines:
+                number += 1
+                file.write((b'{"id":%d,%b' if number == 1 else b',{"id":%d,%b') % (number, line))
 
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = image.size
-    except (OSError, UnidentifiedImageError):
-        return None
-    return (height, width) if turned else (width, height)
+
+def count_coco(plan: Plan, folder: Path) -> tuple[int, int]:
+    """(images, annotations) as they lie on the disk: each has a line of its own."""
+    images = annotations = 0
+    for path in sorted((folder / "annotations").glob("instances_*.json")):
+        with path.open("rb") as file:
+            among_images = True
+            for line in file:
+                if line.startswith(b"],"):
+                    among_images = False
+                elif line.startswith((b'{"id":', b',{"id":')):
+                    images += among_images
+                    annotations += not among_images
+    return images, annotations
+
+
+def losses_of_coco(plan: Plan) -> tuple[str, ...]:
+    """What COCO cannot say."""
+    return (
+        "annotations of other people than the one that counts as truth",
+        "relations, text, ratings and choices",
+        "ellipses, brushes, key points and video: each dropped region is named in skipped",
+    )
+
+
+FORMAT = Format("coco", (), plan_coco, write_coco, join_coco, count_coco, losses_of_coco)

@@ -1,50 +1,41 @@
-"""What an export says of itself, and how it gets onto the disk: all of it or nothing."""
+"""What an export says of itself: the report that a command prints, and the manifest beside the files."""
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from labelloop.errors import DataError
-
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class Written:
-    """What one format wrote, counted while writing: `items` tasks with `objects` boxes, spans or choices.
-
-    `skipped` are (task id, reason) of tasks or parts of them that are not in the files; `losses` is what the format
-    cannot say; `files` are relative paths; `extra` goes into the manifest as it is.
-    """
-
-    items: int
-    objects: int
-    skipped: tuple[tuple[int, str], ...]
-    losses: tuple[str, ...]
-    files: tuple[str, ...]
-    extra: Mapping[str, Any]
+SCHEMA_VERSION = 2
+#: Reasons that the report and the manifest spell out; all of them are in skipped.jsonl.
+TOLD = 100
+SKIPPED = "skipped.jsonl"
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """A finished export."""
+    """A finished export.
+
+    `items` are tasks (or images) with `objects` boxes, spans or choices; `splits` counts the items of each split;
+    `left_out` tells how many tasks have no truth, by reason; `skipped` are the first (task id, reason) of what a written
+    task has and the files have not.
+    """
 
     format: str
-    path: Path
+    task: str | None
+    path: str
     items: int
     objects: int
+    splits: Mapping[str, int]
     skipped: tuple[tuple[int, str], ...]
+    n_skipped: int
+    left_out: Mapping[str, int]
     declared_losses: tuple[str, ...]
-    manifest: Path
+    manifest: str
     dataset_id: str
 
     def to_json(self) -> dict[str, Any]:
@@ -52,42 +43,43 @@ class ExportReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "format": self.format,
-            "path": str(self.path),
+            "task": self.task,
+            "path": self.path,
             "items": self.items,
             "objects": self.objects,
-            "skipped": [{"task_id": task_id, "reason": reason} for task_id, reason in self.skipped],
+            "splits": dict(self.splits),
+            "skipped": told(self.skipped),
+            "n_skipped": self.n_skipped,
+            "left_out": dict(self.left_out),
             "declared_losses": list(self.declared_losses),
-            "manifest": str(self.manifest),
+            "manifest": self.manifest,
             "dataset_id": self.dataset_id,
         }
 
 
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `target` when the block ends well, and leaves no trace when it does not.
+def report_text(report: ExportReport) -> str:
+    """The report for a terminal."""
+    parts = ", ".join(f"{split} {count}" for split, count in report.splits.items())
+    lines = [f"{report.items} items ({parts}), {report.objects} objects -> {report.path}"]
+    if report.n_skipped:
+        kinds = Counter(kind_of(reason) for _, reason in report.skipped)
+        most = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common(3))
+        lines.append(f"{report.n_skipped} things have no place in the files ({most}): {SKIPPED}")
+    lines += [f"{count} tasks left out: {reason}" for reason, count in report.left_out.items()]
+    return "\n".join(lines)
 
-    A `target` that is there must be an earlier export (it has a manifest) or empty; DataError otherwise.
-    """
-    if target.exists() and not _replaceable(target):
-        raise DataError(f"{target} has files that no export wrote; name an empty or a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
-    partial.mkdir()
-    try:
-        yield partial
-        old = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.old"
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+def kind_of(reason: str) -> str:
+    """A reason without what is particular to one region, so that equal ones are counted together."""
+    head, _, tail = reason.partition(": ")
+    return tail if head.startswith("region ") and tail else reason
+
+
+def told(skipped: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Skipped things as JSON values."""
+    return [{"task_id": task_id, "reason": reason} for task_id, reason in skipped]
 
 
 def write_json(path: Path, content: Any) -> None:
     """Indented JSON with sorted keys."""
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-
-
-def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))

@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 
 from labelloop.errors import DataError
-from labelloop.export_files import EXPORT_LABELS_SCHEMA, export_tables
+from labelloop.export_files import export_tables
 from labelloop.label_config import parse_label_config
 from qa.agreement import AgreementReport, measure_agreement
 from qa.exports_reading import read_export
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/agreement.schema.json").read_text())
 START = datetime(2026, 1, 1, tzinfo=UTC)
+LABELS_SCHEMA = export_tables([]).labels.schema
 
 CHOICES = parse_label_config(
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
@@ -78,7 +79,7 @@ def spans(*found: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def report_of(rows: list[dict[str, Any]], config: Any = CHOICES) -> AgreementReport:
-    schema = {name: EXPORT_LABELS_SCHEMA.get(name, pl.String) for name in rows[0]}
+    schema = {name: LABELS_SCHEMA.get(name, pl.String) for name in rows[0]}
     report = measure_agreement(pl.DataFrame(rows, schema=schema), config)
     jsonschema.validate(report.to_json(), SCHEMA)
     return report
@@ -207,8 +208,9 @@ def export_task(**annotation: Any) -> dict[str, Any]:
         ({"prediction": None, "parent_prediction": 9}, "prediction 9"),
     ],
 )
-def test_an_export_says_what_a_person_was_shown(annotation: dict[str, Any], shown: str | None) -> None:
-    assert export_tables([export_task(**annotation)]).labels["shown"].to_list() == [shown]
+def test_an_export_says_what_a_person_was_shown(annotation: dict[str, Any], shown: str | None, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_bytes(orjson.dumps([export_task(**annotation)]))
+    assert read_export(tmp_path / "export.json")["shown"].to_list() == [shown]
 
 
 def test_an_export_file_becomes_the_table(tmp_path: Path) -> None:

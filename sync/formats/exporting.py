@@ -1,0 +1,201 @@
+"""Writes a source of labelled tasks as one format: names are given, parts written side by side, joined, counted, kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from labelloop.datasets import Dataset, Entries
+from labelloop.errors import DataError, UsageError
+from labelloop.label_config import LabelConfig
+from sync.formats import provenance
+from sync.formats.examples import ExportOptions, addresses_of, image_keys, media_path, name_key
+from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
+from sync.formats.media import Fetch, MediaDesk
+from sync.formats.parts import Job, PartRunner
+from sync.formats.publishing import MANIFEST, whole_folder
+from sync.formats.registry import load_format
+from sync.formats.report import SCHEMA_VERSION, SKIPPED, TOLD, ExportReport, told, write_json
+from sync.formats.sources import LEFT_OUT, Source, open_version
+
+Progress = Callable[[float, str], None]
+
+
+def export_dataset(
+    source: Source | Dataset,
+    format: str,
+    out_dir: Path,
+    *,
+    options: ExportOptions | None = None,
+    classes: Sequence[ClassName] | None = None,
+    fetch: Fetch | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write the truth labels of a source into the folder `out_dir`, whole or not at all.
+
+    `classes` fixes the ids (default: the order of the config), `fetch` gives the local file of a media address where
+    images are copied or sizes are missing, `workers` processes write parts of a large source. An earlier export in
+    `out_dir` is replaced. UsageError for an unknown format or task; DataError when the labels do not fit the format, two
+    tasks share an id, or what was written does not read back.
+    """
+    found = open_version(source) if isinstance(source, Dataset) else source
+    given = options or ExportOptions()
+    form = load_format(format)
+    plan = make_plan(form, found.config, given, classes)
+    with whole_folder(out_dir) as folder:
+        scratch = folder / ".parts"
+        scratch.mkdir()
+        twice = checked_names(found)
+        runner = PartRunner(workers if found.size_bytes() > PartRunner.SMALL else 1)
+        desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
+        jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
+        done = []
+        with desk if desk is not None else nullcontext():
+            for part in runner.run(jobs, desk):
+                done.append(part)
+                if progress is not None:
+                    progress(0.95 * len(done) / len(jobs), f"{sum(sum(each.items.values()) for each in done)} items")
+        report = _finished(form, plan, found, done, folder, scratch, out_dir)
+    if progress is not None:
+        progress(1.0, "done")
+    return report
+
+
+def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes: Sequence[ClassName] | None) -> Plan:
+    """What to write of a config; UsageError for an unknown task, DataError when the config does not fit."""
+    if options.task is not None and options.task not in form.tasks:
+        has = f"has the tasks {list(form.tasks)}" if form.tasks else "has no variants"
+        raise UsageError(f"the format {form.name} {has}, got {options.task!r}")
+    listed = tuple(classes) if classes is not None else config_classes(config)
+    plan = Plan(form.name, options.task, config, listed, options)
+    details = form.plan(plan)
+    task = getattr(details, "task", None) or options.task
+    return replace(plan, details=details, task=task)
+
+
+def config_classes(config: LabelConfig) -> tuple[ClassName, ...]:
+    """The classes of a config in its order."""
+    return tuple(
+        ClassName(control.name, index, name)
+        for control in config.controls
+        for index, name in enumerate(control.classes)
+    )
+
+
+def checked_names(source: Source) -> frozenset[str]:
+    """Names that two images of the source claim; DataError when two tasks share an id."""
+    keys = image_keys(source.config)
+    tasks: set[int] = set()
+    claimed: set[int] = set()
+    twice: set[str] = set()
+    for number in range(source.parts()):
+        for task_id, data, _ in source.heads(number):
+            if task_id in tasks:
+                raise DataError(f"two tasks have the id {task_id}; export one project at a time")
+            tasks.add(task_id)
+            for _, _, address in addresses_of(data, keys):
+                key = name_key(media_path(address))
+                mark = hash(key)
+                if mark in claimed:
+                    twice.add(key)
+                claimed.add(mark)
+    return frozenset(twice)
+
+
+def _finished(
+    form: Format,
+    plan: Plan,
+    source: Source,
+    done: Sequence[PartDone],
+    folder: Path,
+    scratch: Path,
+    out_dir: Path,
+) -> ExportReport:
+    """Join, count, write provenance and manifest."""
+    import shutil
+
+    entries = Entries()
+    for part in done:
+        entries.extend(part.entries)
+    dataset_id, body = source.identity(entries)
+    joined = form.join(plan, folder, scratch, done)
+    items, objects = _summed(part.items for part in done), _summed(part.objects for part in done)
+    numbered = sorted({file for part in done for file in part.numbered})
+    policy = str(body.get("policy"))
+    pieces = fragments(scratch, provenance.FILE, done)
+    provenance.join_provenance(folder / provenance.FILE, pieces, numbered, policy, dataset_id)
+    n_skipped = _join_skipped(folder, scratch, done)
+    shutil.rmtree(scratch)
+    there = form.count(plan, folder)
+    if there != (items.total(), objects.total()):
+        raise DataError(
+            f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "
+            f"with {there[1]}; nothing was kept, please report this"
+        )
+    left_out = _summed(part.left_out for part in done)
+    report = ExportReport(
+        form.name,
+        plan.task,
+        str(out_dir),
+        items.total(),
+        objects.total(),
+        {split: items[split] for split in ("train", "val", "test") if items[split]},
+        tuple(entry for part in done for entry in part.skipped)[:TOLD],
+        n_skipped,
+        {LEFT_OUT.get(reason, reason): count for reason, count in sorted(left_out.items())},
+        form.losses(plan),
+        str(out_dir / MANIFEST),
+        dataset_id,
+    )
+    write_json(folder / MANIFEST, _manifest(report, body, folder, joined.files, joined.extra))
+    return report
+
+
+def _summed(counts: Any) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
+
+
+def _join_skipped(folder: Path, scratch: Path, done: Sequence[PartDone]) -> int:
+    pieces = list(fragments(scratch, SKIPPED, done))
+    if pieces:
+        with (folder / SKIPPED).open("wb") as file:
+            for piece in pieces:
+                append_file(piece, file)
+    return sum(part.n_skipped for part in done)
+
+
+def _manifest(
+    report: ExportReport, body: Mapping[str, Any], folder: Path, files: Sequence[str], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    listed = [*files, provenance.FILE, *([SKIPPED] if report.n_skipped else [])]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "format": report.format,
+        "task": report.task,
+        "dataset_id": report.dataset_id,
+        "config_hash": body.get("config_hash"),
+        "policy": body.get("policy"),
+        "items": report.items,
+        "objects": report.objects,
+        "splits": dict(report.splits),
+        "files": {name: _sha256(folder / name) for name in listed},
+        "skipped": told(report.skipped),
+        "n_skipped": report.n_skipped,
+        "left_out": dict(report.left_out),
+        "declared_losses": list(report.declared_losses),
+        **extra,
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

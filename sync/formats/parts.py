@@ -1,0 +1,161 @@
+"""Writes the parts of an export, in this process or in several, and asks again for a part whose image sizes were missing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import orjson
+
+from labelloop.collecting import cycles_uncollected
+from labelloop.errors import ServiceError
+from labelloop.lifeline import die_with_parent
+from sync.formats import provenance
+from sync.formats.examples import (
+    Example,
+    ImageKey,
+    Picture,
+    addresses_of,
+    image_keys,
+    media_path,
+    picture_name,
+    rebased,
+    size_in,
+    size_in_meta,
+)
+from sync.formats.format import Part, PartDone, Plan, fragment_path
+from sync.formats.media import MediaDesk, PartMedia
+from sync.formats.registry import load_format
+from sync.formats.report import SKIPPED, TOLD
+from sync.formats.sources import Found, Source
+
+
+@dataclass(frozen=True)
+class Job:
+    """One part to write. `media` is what is known of its images' files; `unsized` tells of those without a size."""
+
+    plan: Plan
+    source: Source
+    number: int
+    folder: Path
+    scratch: Path
+    twice: frozenset[str]
+    media: PartMedia = field(default_factory=PartMedia)
+
+
+def write_part(job: Job) -> tuple[PartDone, tuple[str, ...]]:
+    """Write one part; what it became, and the addresses of images whose size it would have needed."""
+    form = load_format(job.plan.format)
+    part = Part(job.number, job.folder, job.scratch, job.media)
+    found = Found()
+    keys = image_keys(job.plan.config)
+    try:
+        with cycles_uncollected():
+            read = job.source.examples(job.number, job.plan.options, found)
+            form.write(job.plan, _with_pictures(read, keys, job) if keys else read, part)
+    finally:
+        part.close()
+    _keep(job, part)
+    done = PartDone(
+        job.number,
+        dict(part.items),
+        dict(part.objects),
+        part.notes,
+        frozenset(part.provenance.numbered),
+        bytes(found.entries),
+        dict(found.left_out),
+        tuple(part.skipped[:TOLD]),
+        len(part.skipped),
+    )
+    return done, tuple(part.unsized)
+
+
+def _keep(job: Job, part: Part) -> None:
+    """The part's provenance and what it left out, as fragments."""
+    frame = part.provenance.frame()
+    if frame is not None:
+        frame.write_parquet(fragment_path(job.scratch, provenance.FILE, job.number), compression="lz4")
+    if part.skipped:
+        lines = [orjson.dumps({"task_id": task_id, "reason": reason}) for task_id, reason in part.skipped]
+        fragment_path(job.scratch, SKIPPED, job.number).write_bytes(b"\n".join([*lines, b""]))
+
+
+def _with_pictures(examples: Iterator[Example], keys: Sequence[ImageKey], job: Job) -> Iterator[Example]:
+    options = job.plan.options
+    for example in examples:
+        found = list(addresses_of(example.data, keys))
+        for key, index, address in found:
+            name = picture_name(media_path(address), example.task_id, index, job.twice)
+            picture = Picture(key.to_name, index, address, name, rebased(address, name, options.rebase), None)
+            example.pictures.append(picture)
+        for picture in example.pictures:
+            # What the file itself says goes first: labels may carry the size of another copy.
+            known = job.media.sizes.get(picture.address) or size_in(example.regions_on(picture))
+            picture.size = known or (size_in_meta(example.meta) if len(found) == 1 else None)
+            picture.file = job.media.files.get(picture.address)
+        yield example
+
+
+class PartRunner:
+    """Runs jobs in order of their numbers: `workers` processes, or this one alone."""
+
+    #: A source of fewer bytes is written faster than processes start.
+    SMALL = 8 << 20
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
+        """The parts as they are done, in order; ServiceError when a process of the export dies."""
+        if self.workers < 2 or len(jobs) < 2:
+            for job in jobs:
+                job = _with_files(job, desk)
+                done, unsized = write_part(job)
+                yield done if desk is None or not unsized else write_part(_with_sizes(job, desk, unsized))[0]
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            self.workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
+        ) as pool:
+            try:
+                yield from self._in_order(pool, jobs, desk)
+            except BrokenProcessPool as error:
+                raise ServiceError(
+                    "a process of the export was killed (out of memory?); nothing was kept, run it again, or with "
+                    "--workers 1"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _in_order(self, pool: ProcessPoolExecutor, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
+        running: deque[tuple[Job, Future[tuple[PartDone, tuple[str, ...]]]]] = deque()
+        waiting = iter(jobs)
+        while True:
+            while len(running) < 2 * self.workers and (job := next(waiting, None)) is not None:
+                job = _with_files(job, desk)
+                running.append((job, pool.submit(write_part, job)))
+            if not running:
+                return
+            job, future = running.popleft()
+            done, unsized = future.result()
+            if desk is not None and unsized:
+                done, _ = pool.submit(write_part, _with_sizes(job, desk, unsized)).result()
+            yield done
+
+
+def _with_files(job: Job, desk: MediaDesk | None) -> Job:
+    """The job with the files of its images, where they are copied."""
+    if desk is None or not job.plan.options.images:
+        return job
+    data: list[Mapping[str, object]] = [data for _, data, _ in job.source.heads(job.number)]
+    return replace(job, media=desk.fetched(data))
+
+
+def _with_sizes(job: Job, desk: MediaDesk, unsized: Sequence[str]) -> Job:
+    return replace(job, media=desk.sized(job.media, unsized))
