@@ -14,7 +14,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
+    text,
 )
 
 from labelloop.store.types import UtcTime
@@ -36,6 +38,12 @@ def _scope(*, key: bool) -> list[Column[object]]:
         Column("instance", String(36), primary_key=key, nullable=False),
         Column("project_id", Integer, primary_key=key, nullable=False, autoincrement=False),
     ]
+
+
+def _unique_where(condition: TextClause, *columns: str) -> Index:
+    """A unique key of the rows that meet a condition, named like a constraint."""
+    name = "_".join(("uq_predictions", *columns))
+    return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
 
 
 instances = Table("instances", metadata, Column("instance", String(36), primary_key=True), Column("made_at", UtcTime))
@@ -73,6 +81,7 @@ tasks = Table(
     Column("group_key", String(128), nullable=False),
     Column("role", String(16), nullable=False),
     Index(None, "instance", "project_id", "content_hash"),
+    Index(None, "instance", "project_id", "updated_at"),
 )
 
 revisions = Table(
@@ -116,6 +125,9 @@ outcomes = Table(
     Column("fired_rules", JSON),
 )
 
+# Two kinds of rows. Without `ls_prediction_id`: a task's place in the queue of one serving id, as we want it served. With:
+# the copy of a prediction that a label began from, as Label Studio held it (`order_key` is its score there).
+_IS_PLACE, _IS_COPY = text("ls_prediction_id IS NULL"), text("ls_prediction_id IS NOT NULL")
 predictions = Table(
     "predictions",
     metadata,
@@ -128,12 +140,13 @@ predictions = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("confidence", Float),
     Column("uncertainty", Float),
-    Column("order_key", Float, nullable=False),
+    Column("order_key", Float),
     Column("order_reason", String(16), nullable=False),
     Column("status", String(32), nullable=False),
     Column("result", JSON, nullable=False),
     Column("fired_rules", JSON),
-    UniqueConstraint("instance", "project_id", "serving_id", "task_id"),
+    _unique_where(_IS_PLACE, "instance", "project_id", "serving_id", "task_id"),
+    _unique_where(_IS_COPY, "instance", "project_id", "ls_prediction_id", "created_at"),
 )
 
 signals = Table(
@@ -216,7 +229,8 @@ trainings = Table(
     Column("metrics", JSON, nullable=False),
 )
 
-# MUTABLE: moved in the transaction of the rows that were read.
+# MUTABLE: moved in the transaction of the rows that were read. `updated_at`: read up to here; `settled_at`: whatever
+# changed up to here has been seen, also what was committed late; `last_id`: where a full pass stands, null when none runs.
 cursors = Table(
     "cursors",
     metadata,
@@ -225,6 +239,7 @@ cursors = Table(
     Column("updated_at", UtcTime),
     Column("last_id", Integer),
     Column("full_scan_at", UtcTime),
+    Column("settled_at", UtcTime),
 )
 
 # MUTABLE
