@@ -29,10 +29,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c '$(FITS)' >/dev/null 2>&1 || { rm -rf $(VENV); "$(PYTHON)" -m venv $(VENV) >/dev/null 2>&1; } || { echo "labelloop: $(PYTHON) cannot make a virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "labelloop: installing into $(VENV) (several minutes the first time; log: $(VENV)/install.log)"
 	@{ test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'; } >$(VENV)/install.log 2>&1 || $(call failed)
-	@$(uv_install) --require-hashes -r requirements.lock >>$(VENV)/install.log 2>&1 || $(call failed)
+	@$(uv_install) --compile-bytecode --require-hashes -r requirements.lock >>$(VENV)/install.log 2>&1 || $(call failed)
 	@$(uv_install) --no-deps -e . >>$(VENV)/install.log 2>&1 || $(call failed)
 	@touch $@
 
+# Compiled once here: else each of the hundreds of processes of the tests compiles what it imports, where the machine's
+# settings forbid Python to keep it.
 # uv knows nothing of pip's own settings; a machine whose index is set there alone must work too.
 uv_install = index="$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)"; \
 	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$index}}}"; \

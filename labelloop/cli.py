@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
-from labelloop.commands import labels, models, projects, services
+from labelloop.commands import exports, labels, models, projects, services
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -25,7 +26,8 @@ for command in (
     models.register,
     models.prelabel,
     models.rules,
-    labels.export,
+    exports.export,
+    exports.convert,
     labels.agreement,
     services.demo,
     services.up,
@@ -42,6 +44,12 @@ def main() -> None:
     except LabelloopError as error:
         print(f"labelloop: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"labelloop: the disk is full{where}; free some space and run the same command again", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ class ExportReader:
         except msgspec.MsgspecError as error:
             for number, raw in enumerate(msgspec.json.decode(content, type=list[msgspec.Raw]), span.number):
                 try:
-                    decoder.decode(b"[%b]" % memoryview(raw))
+                    decoder.decode(b"[%b]" % bytes(memoryview(raw)))
                 except msgspec.MsgspecError as reason:
                     said = bytes(memoryview(raw)[:80]).decode("utf-8", "replace")
                     raise DataError(f"{_EXPECTED}, got {said!r} at position {number}: {reason}") from reason

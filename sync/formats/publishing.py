@@ -30,13 +30,25 @@ def whole_folder(target: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        old = target.parent / f".{target.name}.{os.getpid()}.old"
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        _take_place(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_export(made: Path, target: Path) -> None:
+    """Give a finished export on the same disk its final name; see `whole_folder` for what may be there already."""
+    _recover(target)
+    if target.exists() and not _replaceable(target):
+        raise DataError(f"{target} has files that no export wrote; name an empty or a new folder")
+    _take_place(made, target)
+
+
+def _take_place(made: Path, target: Path) -> None:
+    old = target.parent / f".{target.name}.{os.getpid()}.old"
+    if target.exists():
+        target.rename(old)
+    made.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _recover(target: Path) -> None:
