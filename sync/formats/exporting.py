@@ -48,11 +48,11 @@ def export_dataset(
     given = options or ExportOptions()
     form = load_format(format)
     plan = make_plan(form, found.config, given, classes)
-    with whole_folder(out_dir) as folder:
+    several = workers if found.size_bytes() > PartRunner.SMALL else 1
+    with whole_folder(out_dir) as folder, PartRunner(several, format) as runner:
         scratch = folder / ".parts"
         scratch.mkdir()
         twice = checked_names(found)
-        runner = PartRunner(workers if found.size_bytes() > PartRunner.SMALL else 1)
         desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
         jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
         done = []

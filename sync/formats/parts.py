@@ -10,6 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import orjson
 
@@ -49,7 +51,11 @@ class Job:
     media: PartMedia = field(default_factory=PartMedia)
 
 
-def write_part(job: Job) -> tuple[PartDone, tuple[str, ...]]:
+#: A part as it was written, and the addresses of images whose size it would have needed.
+Written = tuple[PartDone, tuple[str, ...]]
+
+
+def write_part(job: Job) -> Written:
     """Write one part; what it became, and the addresses of images whose size it would have needed."""
     form = load_format(job.plan.format)
     part = Part(job.number, job.folder, job.scratch, job.media)
@@ -103,50 +109,62 @@ def _with_pictures(examples: Iterator[Example], keys: Sequence[ImageKey], job: J
 
 
 class PartRunner:
-    """Runs jobs in order of their numbers: `workers` processes, or this one alone."""
+    """Runs jobs in order of their numbers: `workers` processes, or this one alone. A context, which ends them."""
 
     #: A source of fewer bytes is written faster than processes start.
     SMALL = 8 << 20
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, format: str) -> None:
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
+            )
+            # They start, and import what they need, while this process looks at the names.
+            for _ in range(workers):
+                self._pool.submit(load_format, format)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def run(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
         """The parts as they are done, in order; ServiceError when a process of the export dies."""
-        if self.workers < 2 or len(jobs) < 2:
-            for job in jobs:
-                job = _with_files(job, desk)
-                done, unsized = write_part(job)
-                yield done if desk is None or not unsized else write_part(_with_sizes(job, desk, unsized))[0]
-            return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            self.workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
-        ) as pool:
-            try:
-                yield from self._in_order(pool, jobs, desk)
-            except BrokenProcessPool as error:
-                raise ServiceError(
-                    "a process of the export was killed (out of memory?); nothing was kept, run it again, or with "
-                    "--workers 1"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+        try:
+            yield from self._in_order(jobs, desk)
+        except BrokenProcessPool as error:
+            raise ServiceError(
+                "a process of the export was killed (out of memory?); nothing was kept, run it again, or with --workers 1"
+            ) from error
 
-    def _in_order(self, pool: ProcessPoolExecutor, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
-        running: deque[tuple[Job, Future[tuple[PartDone, tuple[str, ...]]]]] = deque()
+    def _in_order(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
+        running: deque[tuple[Job, Future[Written]]] = deque()
         waiting = iter(jobs)
         while True:
-            while len(running) < 2 * self.workers and (job := next(waiting, None)) is not None:
+            while len(running) < 2 * self._workers and (job := next(waiting, None)) is not None:
                 job = _with_files(job, desk)
-                running.append((job, pool.submit(write_part, job)))
+                running.append((job, self._written(job)))
             if not running:
                 return
             job, future = running.popleft()
             done, unsized = future.result()
             if desk is not None and unsized:
-                done, _ = pool.submit(write_part, _with_sizes(job, desk, unsized)).result()
+                done, _ = self._written(_with_sizes(job, desk, unsized)).result()
             yield done
+
+    def _written(self, job: Job) -> Future[Written]:
+        if self._pool is not None:
+            return self._pool.submit(write_part, job)
+        future: Future[Written] = Future()
+        future.set_result(write_part(job))
+        return future
 
 
 def _with_files(job: Job, desk: MediaDesk | None) -> Job:

@@ -1,20 +1,21 @@
-"""From an export file to a dataset version: whose label is the truth, and what the version holds."""
+"""From an export file to labelled tasks: whose label is the truth, what a version holds, splits and names."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from labelloop.datasets import Entries, part_count, read_part
 from labelloop.errors import DataError, NotReady, UsageError
+from labelloop.export_files import ExportReader
 from labelloop.revisions import revision_hash
-from sync.formats.offsets import from_utf16, span_offsets
-from sync.formats.source import media_path, part_of
-from sync.formats.truth import dataset_from_export
+from sync.formats.examples import Example, ExportOptions, media_path, name_key, picture_name, rebased, split_of
+from sync.formats.freezing_exports import dataset_from_export
+from sync.formats.sources import Found, Source, open_export, open_version
 
 CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
@@ -35,9 +36,23 @@ def written(folder: Path, *tasks: list[dict[str, Any]]) -> tuple[Path, Path]:
     return folder / "export.json", folder / "config.xml"
 
 
+def examples_of(source: Source, options: ExportOptions | None = None) -> tuple[list[Example], Found]:
+    found = Found()
+    given = options or ExportOptions()
+    return [each for part in range(source.parts()) for each in source.examples(part, given, found)], found
+
+
 def truth_of(tmp_path: Path, *tasks: list[dict[str, Any]], policy: Any = "latest") -> list[int]:
-    dataset = dataset_from_export(*written(tmp_path, *tasks), tmp_path / "dataset", policy)
-    return [row["annotation_id"] for row in dataset.labels.to_dicts() if row["is_truth"]]
+    """Annotation ids of the truth, which must be the same for the file and for the version made of it."""
+    export, config = written(tmp_path, *tasks)
+    read, found = examples_of(open_export(export, config, policy))
+    shutil.rmtree(tmp_path / "dataset", ignore_errors=True)
+    dataset = dataset_from_export(export, config, tmp_path / "dataset", policy)
+    frozen, _ = examples_of(open_version(dataset))
+    ids = [each.annotation_id for each in read]
+    assert ids == [each.annotation_id for each in frozen]
+    assert open_export(export, config, policy).identity(found.entries)[0] == dataset.dataset_id
+    return ids
 
 
 def test_latest_is_by_time_and_then_by_id(tmp_path: Path) -> None:
@@ -50,6 +65,9 @@ def test_majority_takes_the_newest_label_with_the_commonest_choice(tmp_path: Pat
     found = [annotation(1, 1, "a", 1), annotation(2, 2, "a", 2), annotation(3, 3, "b", 3)]
     assert truth_of(tmp_path, found, policy="majority") == [2]
     assert truth_of(tmp_path, found, policy="latest") == [3]
+    export, config = written(tmp_path, found)
+    (only,), _ = examples_of(open_export(export, config, "majority"))
+    assert (only.source, only.n_labels, only.n_agreeing) == ("consensus", 3, 2)
 
 
 def test_a_tie_of_the_majority_goes_to_the_newest(tmp_path: Path) -> None:
@@ -62,13 +80,24 @@ def test_one_person_votes_once(tmp_path: Path) -> None:
     assert truth_of(tmp_path, found, policy="majority") == [4]
 
 
-def test_skipped_converted_and_unlabelled_tasks_are_not_in_a_version(tmp_path: Path) -> None:
+def test_ground_truth_and_reviewed_leave_out_what_has_none(tmp_path: Path) -> None:
+    gold = [annotation(1, 1, "a", 1, ground_truth=True), annotation(2, 2, "b", 2)]
+    approved = [annotation(3, 1, "a", 1, reviews=[{"accepted": False}, {"accepted": True}]), annotation(4, 2, "b", 2)]
+    refused = [annotation(5, 1, "a", 1, reviews=[{"accepted": False}])]
+    assert truth_of(tmp_path, gold, approved, refused, policy="ground_truth") == [1]
+    assert truth_of(tmp_path, gold, approved, refused, policy="reviewed") == [3]
+    _, found = examples_of(open_export(tmp_path / "export.json", tmp_path / "config.xml", "reviewed"))
+    assert found.left_out == {"no_truth": 2}
+
+
+def test_what_is_left_out_is_told_by_reason(tmp_path: Path) -> None:
     skipped = [annotation(1, 1, "a", was_cancelled=True)]
     converted = [annotation(2, 1, "a", last_action="prediction")]
-    dataset = dataset_from_export(
-        *written(tmp_path, skipped, converted, [], [annotation(3, 1, "a")]), tmp_path / "dataset"
-    )
-    assert dataset.tasks["task_id"].to_list() == [4]
+    export, config = written(tmp_path, skipped, converted, [], [annotation(3, 1, "a")])
+    read, found = examples_of(open_export(export, config, "latest"))
+    assert [each.task_id for each in read] == [4]
+    assert found.left_out == {"only_skipped": 1, "not_by_people": 1, "never_labelled": 1}
+    assert dataset_from_export(export, config, tmp_path / "dataset").tasks["task_id"].to_list() == [4]
 
 
 def test_a_version_is_named_by_its_content_and_keeps_no_scores(tmp_path: Path) -> None:
@@ -78,8 +107,45 @@ def test_a_version_is_named_by_its_content_and_keeps_no_scores(tmp_path: Path) -
     assert first.dataset_id == again.dataset_id
     assert first.dataset_id != dataset_from_export(*paths, tmp_path / "three", "majority").dataset_id
     assert "score" not in first.labels["result"][0]
-    entry = first.manifest["body"]["entries"][0]
-    assert entry == [1, 1, revision_hash(annotation(1, 1, "a")["result"], "submitted", False)]
+    assert first.entries() == {(1, 1, revision_hash(annotation(1, 1, "a")["result"], "submitted", False))}
+    assert first.manifest["body"]["entries"]["count"] == 1
+
+
+def test_a_version_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
+    tasks = [{"id": i, "data": {"text": "x"}, "annotations": [annotation(i, 1, "a")]} for i in (3, 1, 2)]
+    ids = []
+    for number, order in enumerate([tasks, tasks[::-1]]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "export.json").write_bytes(orjson.dumps(order))
+        (folder / "config.xml").write_text(CONFIG)
+        dataset = dataset_from_export(folder / "export.json", folder / "config.xml", folder / "dataset")
+        ids.append(dataset.dataset_id)
+        assert [row["task_id"] for row in read_part(dataset.path, 0)[0]] == [1, 2, 3]
+    assert ids[0] == ids[1]
+
+
+def test_a_long_file_is_read_in_parts_that_keep_tasks_and_labels_together(tmp_path: Path) -> None:
+    export, config = written(tmp_path, *[[annotation(i, 1, "a"), annotation(9000 + i, 2, "b")] for i in range(2500)])
+    assert open_export(export, config, "latest").parts() == 3
+    dataset = dataset_from_export(export, config, tmp_path / "dataset")
+    assert part_count(dataset.path) == 3
+    for number in range(3):
+        tasks, labels = read_part(dataset.path, number)
+        assert {row["task_id"] for row in tasks} == {row["task_id"] for row in labels}
+        assert len(labels) == 2 * len(tasks)
+
+
+def test_entries_are_the_same_in_any_order() -> None:
+    keys = [(task, annotation, f"{task * 7 + annotation:064x}") for task in (5, 1, 300) for annotation in (2, 1)]
+    one, other = Entries(), Entries()
+    for key in keys:
+        one.add(*key)
+    for key in reversed(keys):
+        other.add(*key)
+    assert one.to_json() == other.to_json()
+    other.add(1, 3, f"{1:064x}")
+    assert one.to_json() != other.to_json()
 
 
 def test_refusals_say_what_to_do(tmp_path: Path) -> None:
@@ -87,64 +153,90 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="no submitted label"):
         dataset_from_export(export, config, tmp_path / "dataset")
     with pytest.raises(UsageError, match="latest"):
-        dataset_from_export(export, config, tmp_path / "dataset", "loudest")  # type: ignore[arg-type]
+        dataset_from_export(export, config, tmp_path / "dataset", "loudest")
     with pytest.raises(DataError, match="label config"):
         dataset_from_export(export, tmp_path / "absent.xml", tmp_path / "dataset")
 
 
-def test_revision_hash_does_not_depend_on_the_order_of_keys() -> None:
-    assert revision_hash([{"a": 1, "b": 2}], "submitted", False) == revision_hash(
-        [{"b": 2, "a": 1}], "submitted", False
-    )
-    assert revision_hash([], "submitted", False) != revision_hash([], "cancelled", False)
-    assert revision_hash([], "submitted", False) != revision_hash([], "submitted", True)
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        (b'[{"id": 4, "data": {"text": "x"}, "annotations": []}]', [4]),
+        (b'\xef\xbb\xbf [ {"data": {}} ,\n{"id": "7", "data": {}, "completions": [{}]}\n]\n', [1, 7]),
+        (b'{"id": 9, "data": {}}', [9]),
+        (b"[]", []),
+    ],
+)
+def test_exports_of_any_age_are_read(content: bytes, ids: list[int], tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_bytes(content)
+    reader = ExportReader(tmp_path / "export.json")
+    assert [task.task_id for span in reader.spans(1) for task in reader.tasks(span)] == ids
+    assert [task_id for span in reader.spans(2) for task_id, _, _ in reader.heads(span)] == ids
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no readable JSON export"),
+        (b"[{]", "no readable JSON export"),
+        (b'[{"id": 1, "data": {}}, {"id": 2, "data": 5}]', "position 1"),
+        (b'[{"id": 1, "data": {}}, 7]', "got '7' at position 1"),
+        (b'[{"id": "x", "data": {}}]', "task id 'x'"),
+        (b'"text"', "position 0"),
+    ],
+)
+def test_what_is_no_export_is_told_with_its_place(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        reader = ExportReader(tmp_path / "export.json")
+        [reader.tasks(span) for span in reader.spans(1000)]
 
 
 @pytest.mark.parametrize(
     ("address", "path"),
     [
         ("/data/local-files/?d=cats/a%20b.png", "cats/a b.png"),
-        ("/data/upload/3/ab12-x.png", "data/upload/3/ab12-x.png"),
+        ("/data/local-files/?d=cats/a+b.png", "cats/a b.png"),
+        ("/data/local-files/?x=1&d=cats/c.png", "cats/c.png"),
+        ("/data/upload/3/ab12-x.png", "upload/3/ab12-x.png"),
         ("s3://bucket/deep/y.jpg?sig=1", "deep/y.jpg"),
         ("https://host/z.png#part", "z.png"),
+        ("C:\\pictures\\one.png", "pictures/one.png"),
+        ("../../etc/passwd", "etc/passwd"),
         ("", ""),
     ],
 )  # fmt: skip
 def test_media_paths(address: str, path: str) -> None:
-    assert media_path(address).strip(".") == path
+    assert media_path(address) == path
 
 
-def test_parts_are_stable_and_near_the_share() -> None:
-    parts = [part_of(f"group {i}", 0.85) for i in range(2000)]
-    assert parts == [part_of(f"group {i}", 0.85) for i in range(2000)]
-    assert 0.82 < parts.count("train") / len(parts) < 0.88
-    assert {part_of("x", 1.0), part_of("y", 1.0)} == {"train"}
+def test_a_name_that_two_claim_gets_the_id_of_its_task() -> None:
+    assert name_key("A/x.png") == name_key("a/X.jpg")
+    twice = {name_key("a/x.png")}
+    assert picture_name("a/x.png", 7, 0, twice) == "a/x-7.png"
+    assert picture_name("a/x.jpg", 8, 2, twice) == "a/x-8-2.jpg"
+    assert picture_name("a/y.png", 7, 0, twice) == "a/y.png"
+    assert picture_name("", 7, 0, ()) == "image-7"
+    assert picture_name("a/noext", 7, 0, {"a/noext"}) == "a/noext-7"
 
 
-def test_offsets_are_code_points_and_older_utf16_ones_are_found() -> None:
-    text = "\U0001f600 Ada"
-    assert span_offsets(text, {"start": 2, "end": 5, "text": "Ada"}) == (2, 5)
-    assert span_offsets(text, {"start": 3, "end": 6, "text": "Ada"}) == (2, 5)
-    assert span_offsets("a\nb", {"start": 0, "end": 3, "text": "a\\nb"}) == (0, 3)
+def test_paths_are_rebased_where_they_begin_so() -> None:
+    assert rebased("/data/upload/3/x.png", "3/x.png", ("/data/upload/", "pictures/")) == "pictures/3/x.png"
+    assert rebased("https://host/x.png", "x.png", ("/data/upload/", "pictures/")) == "x.png"
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ({"start": 0, "end": 3, "text": "Bob"}, "offset_mismatch"),
-        ({"start": 0, "end": 99}, "offset_outside"),
-        ({"start": 2, "end": 2}, "offset_outside"),
-        ({"start": "0", "end": 3}, "offset_missing"),
-    ],
-)
-def test_a_span_that_does_not_fit_is_refused(value: dict[str, Any], reason: str) -> None:
-    found = span_offsets("Ada met Bo", value)
-    assert isinstance(found, str)
-    assert found.startswith(reason)
+def test_splits_are_stable_keep_groups_together_and_are_near_the_shares() -> None:
+    options = ExportOptions(train_share=0.8, test_share=0.1)
+    splits = [split_of(f"group {i}", None, {}, options) for i in range(4000)]
+    assert splits == [split_of(f"group {i}", None, {}, options) for i in range(4000)]
+    assert 0.07 < splits.count("test") / 4000 < 0.13
+    assert 0.77 < splits.count("train") / (4000 - splits.count("test")) < 0.83
+    without = [split_of(f"group {i}", None, {}, ExportOptions(train_share=0.8)) for i in range(4000)]
+    assert all(one == other for one, other in zip(splits, without, strict=True) if one != "test")
 
 
-@given(st.text(), st.integers(0, 40))
-def test_utf16_offsets_come_back(text: str, cut: int) -> None:
-    position = min(cut, len(text))
-    units = len(text[:position].encode("utf-16-le", "surrogatepass")) // 2
-    assert from_utf16(text, units) == position
+def test_the_holdout_is_test_and_a_split_that_came_along_is_kept_when_asked() -> None:
+    assert split_of("g", "holdout", {}, ExportOptions(train_share=1.0)) == "test"
+    meta = {"labelloop": {"split": "val"}}
+    assert split_of("g", None, meta, ExportOptions(train_share=1.0, keep_splits=True)) == "val"
+    assert split_of("g", None, meta, ExportOptions(train_share=1.0)) == "train"
