@@ -43,6 +43,52 @@ def rectangle_corners(value: Mapping[str, Any], width: float, height: float) -> 
     return np.array(rectangle_points(value, width, height), dtype=np.float64)
 
 
+def rectangle_value(corners: Points, width: float, height: float) -> dict[str, float]:
+    """The inverse of `rectangle_points`: x, y, width and height in percent, and rotation in [0, 360), of four corners.
+
+    They run clockwise from the one that counts as top left.
+    """
+    (x0, y0), (x1, y1), (x2, y2), _ = corners
+    return {
+        "x": x0 * 100 / width,
+        "y": y0 * 100 / height,
+        "width": math.hypot(x1 - x0, y1 - y0) * 100 / width,
+        "height": math.hypot(x2 - x1, y2 - y1) * 100 / height,
+        "rotation": math.degrees(math.atan2(y1 - y0, x1 - x0)) % 360.0,
+    }
+
+
+def ellipse_axes(value: Mapping[str, Any], width: float, height: float) -> list[tuple[float, float]]:
+    """The centre of a region's ellipse and its two half axes as seen from there, in pixels; DataError on a bad number."""
+    try:
+        x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
+        across, down = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
+        turn = math.radians(float(value.get("rotation") or 0.0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"expected numbers x, y, radiusX and radiusY in an ellipse, got {dict(value)}") from error
+    if not math.isfinite(x + y + across + down + turn):
+        raise DataError(f"expected finite numbers in an ellipse, got {dict(value)}")
+    sin, cos = math.sin(turn), math.cos(turn)
+    return [(x, y), (cos * across, sin * across), (-sin * down, cos * down)]
+
+
+def ellipse_rectangle(value: Mapping[str, Any], width: float, height: float) -> list[tuple[float, float]]:
+    """The corners in pixels of the rectangle along the axes of a region's ellipse, clockwise."""
+    (x, y), (ax, ay), (bx, by) = ellipse_axes(value, width, height)
+    return [(x + a * ax + b * bx, y + a * ay + b * by) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+
+
+def ellipse_points(
+    value: Mapping[str, Any], width: float, height: float, corners: int = 72
+) -> list[tuple[float, float]]:
+    """A polygon in pixels, clockwise, with the area of a region's ellipse."""
+    (x, y), (ax, ay), (bx, by) = ellipse_axes(value, width, height)
+    step = 2 * math.pi / corners
+    grown = math.sqrt(step / math.sin(step))
+    turns = [(grown * math.cos(step * n), grown * math.sin(step * n)) for n in range(corners)]
+    return [(x + c * ax + s * bx, y + c * ay + s * by) for c, s in turns]
+
+
 def upright_box(value: Mapping[str, Any], width: float, height: float) -> tuple[float, float, float, float] | None:
     """(x0, y0, x1, y1) of an unturned rectangle's part on an image; None for any other: take its points.
 
@@ -66,6 +112,47 @@ def bounds(points: Points) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1) of the upright box around one point or more."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def smallest_rectangle(points: Points) -> list[tuple[float, float]]:
+    """The corners, clockwise, of the rectangle of least area around one point or more (Freeman and Shapira 1975).
+
+    One of its sides lies along one of the convex hull's; it is turned by less than 90 degrees.
+    """
+    hull = _hull(points)
+    best: tuple[float, list[tuple[float, float]]] | None = None
+    for (x0, y0), (x1, y1) in zip(hull, [*hull[1:], hull[0]], strict=True):
+        length = math.hypot(x1 - x0, y1 - y0)
+        cos, sin = ((x1 - x0) / length, (y1 - y0) / length) if length else (1.0, 0.0)
+        while not (cos > 0.0 and sin >= 0.0):  # the same rectangle, named from another of its sides
+            cos, sin = sin, -cos
+        left, top, right, bottom = bounds([(cos * x + sin * y, cos * y - sin * x) for x, y in hull])
+        area = (right - left) * (bottom - top)
+        if best is None or area < best[0]:
+            turned = ((left, top), (right, top), (right, bottom), (left, bottom))
+            best = area, [(cos * a - sin * b, sin * a + cos * b) for a, b in turned]
+    return best[1] if best is not None else []
+
+
+def _hull(points: Points) -> list[tuple[float, float]]:
+    """The convex hull without points on its sides (Andrew 1979)."""
+    ordered = sorted({(float(x), float(y)) for x, y in points})
+    if len(ordered) < 3:
+        return ordered
+    half: list[list[tuple[float, float]]] = []
+    for run in (ordered, ordered[::-1]):
+        chain: list[tuple[float, float]] = []
+        for point in run:
+            while len(chain) > 1 and _bend(chain[-2], chain[-1], point) <= 0:
+                chain.pop()
+            chain.append(point)
+        half.append(chain[:-1])
+    return half[0] + half[1]
+
+
+def _bend(a: Sequence[float], b: Sequence[float], c: Sequence[float]) -> float:
+    """Above 0 when the way from a by b to c bends clockwise as seen, y downwards."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def points_area(points: Points) -> float:
@@ -99,6 +186,26 @@ def clip_points_to_image(points: Points, width: float, height: float) -> Points:
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
         return points
     return _clip(points, [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)])
+
+
+def trimmed_rectangle(corners: Points, width: float, height: float) -> Points:
+    """The smallest rectangle with the same directions around what of one is on an image, in the same order of corners.
+
+    Empty when nothing is there. Its own corners may still lie outside the image.
+    """
+    x0, y0, x1, y1 = bounds(corners)
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return corners
+    inside = clip_points_to_image(corners, width, height)
+    (ox, oy), (ax, ay), _, (bx, by) = corners
+    across, down = math.hypot(ax - ox, ay - oy), math.hypot(bx - ox, by - oy)
+    if len(inside) < 3 or not across or not down:
+        return []
+    (ux, uy), (vx, vy) = ((ax - ox) / across, (ay - oy) / across), ((bx - ox) / down, (by - oy) / down)
+    low, top, high, bottom = bounds([((x - ox) * ux + (y - oy) * uy, (x - ox) * vx + (y - oy) * vy) for x, y in inside])
+    low, top, high, bottom = max(low, 0.0), max(top, 0.0), min(high, across), min(bottom, down)
+    turned = ((low, top), (high, top), (high, bottom), (low, bottom))
+    return [(ox + a * ux + b * vx, oy + a * uy + b * vy) for a, b in turned]
 
 
 def clip_to_image(points: Floats, width: float, height: float) -> Floats:
