@@ -45,6 +45,16 @@ def source_of(example: Example, origin: str | None) -> str:
     return example.source
 
 
+def standing_of(example: Example, region: Region) -> tuple[str, float | None]:
+    """(who made a region, confidence): of a suggestion its own score, of a consensus the share that agreed."""
+    if region.get("origin") == "prediction":
+        score = region.get("score")
+        return source_of(example, "prediction"), float(score) if isinstance(score, int | float) else None
+    if example.source == "consensus" and example.n_labels and example.n_agreeing is not None:
+        return "consensus", example.n_agreeing / example.n_labels
+    return example.source, None
+
+
 class Provenance:
     """The rows of one part."""
 
@@ -69,16 +79,10 @@ class Provenance:
         if number is None:
             self.numbered.add(file)
         region = region or _NO_REGION
-        origin = region.get("origin")
-        source, confidence = example.source, None
-        if origin == "prediction":
-            source, score = source_of(example, origin), region.get("score")
-            confidence = float(score) if isinstance(score, int | float) else None
-        elif source == "consensus" and example.n_labels and example.n_agreeing is not None:
-            confidence = example.n_agreeing / example.n_labels
+        source, confidence = standing_of(example, region)
         self._rows.append((
-            file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source, origin,
-            len(self._examples) - 1,
+            file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source,
+            region.get("origin"), len(self._examples) - 1,
         ))  # fmt: skip
 
     def frame(self) -> pl.DataFrame | None:
