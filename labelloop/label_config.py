@@ -47,6 +47,8 @@ class Control:
     """The attributes of the object tag that it labels."""
     paths: frozenset[tuple[str, ...]] = frozenset()
     """Where each class stands below the others; one step each, but for a taxonomy."""
+    stored_as: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What is stored for the classes that people see under another name: the alias by the value."""
 
     @property
     def region_type(self) -> str:
@@ -102,6 +104,19 @@ class LabelConfig:
             return f"{control.name} labels {control.to_name!r} with type {control.region_type!r}"
         return problem_with_region(control, region)
 
+    def as_stored(self, region: Region) -> Region:
+        """The region with its classes as Label Studio stores them: one that is shown by another name goes by its alias."""
+        control = next((c for c in self.controls if c.stored_as and c.name == region.get("from_name")), None)
+        value = region.get("value")
+        labels = value.get(control.value_key) if control is not None and isinstance(value, Mapping) else None
+        if control is None or not isinstance(labels, list):
+            return region
+        stored = [
+            [_stored(control, step) for step in label] if isinstance(label, list) else _stored(control, label)
+            for label in labels
+        ]
+        return {**region, "value": {**region["value"], control.value_key: stored}}
+
 
 def parse_label_config(xml: str) -> LabelConfig:
     """Read a label config; DataError when it is no XML or a control names no object tag."""
@@ -131,7 +146,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         said = {
             called: _listed(child.attrib.get("predicted_values", ""))
             for child in element.iter(value_tag)
-            if (called := _class_of(child))
+            if (called := class_of(child))
         }
         controls.append(
             Control(
@@ -146,19 +161,28 @@ def parse_label_config(xml: str) -> LabelConfig:
                 {name: names for name, names in said.items() if names},
                 attributes,
                 frozenset(_paths(element, value_tag)),
+                {
+                    child.attrib["value"]: child.attrib["alias"]
+                    for child in element.iter(value_tag)
+                    if child.attrib.get("alias") and child.attrib.get("value") not in (None, *said)
+                },
             )
         )
     return LabelConfig(xml, tuple(controls))
 
 
-def _class_of(element: Element) -> str:
+def _stored(control: Control, label: Any) -> Any:
+    return control.stored_as.get(label, label) if isinstance(label, str) and label not in control.classes else label
+
+
+def class_of(element: Element) -> str:
     """What results carry: the alias, or the value where there is none."""
     return element.attrib.get("alias") or element.attrib.get("value", "")
 
 
 def _paths(element: Element, value_tag: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for child in element:
-        name = _class_of(child) if child.tag == value_tag else ""
+        name = class_of(child) if child.tag == value_tag else ""
         path = (*above, name) if name else above
         if name:
             yield path
