@@ -73,7 +73,8 @@ def arguments(described: str, repeats: int) -> argparse.Namespace:
 def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print a benchmark: every comparison has at least `what`, `peer`, `equal` and what `Timings.to_json` gives.
 
-    The JSON has `rows` with `what`, `ours` and `peer` in seconds, `ratio`, `must_be` (none: told only), `ok`, and the rest.
+    The JSON has `rows` with `what`, `ours` and `peer` in seconds (or `unit`), `ratio`, `must_be` (the least ratio; none: told
+    only), `ok`, and the rest.
     """
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
     if as_json:
@@ -87,8 +88,11 @@ def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
-    more = {key: value for key, value in found.items() if key not in ("what", "peer", "ours_s", "peer_s", "ratio")}
+    named = ("what", "peer", "ours_s", "peer_s", "ratio", "must_be", "unit")
+    more = {key: value for key, value in found.items() if key not in named}
+    must_be = found.get("must_be")
     return {
         "what": found["what"], "ours": found["ours_s"], "peer": found["peer_s"], "ratio": found["ratio"],
-        "must_be": None, "ok": bool(found["equal"]), "unit": "s", "peer_name": found["peer"], **more,
+        "must_be": must_be, "ok": bool(found["equal"]) and (must_be is None or found["ratio"] >= must_be),
+        "unit": found.get("unit", "s"), "peer_name": found["peer"], **more,
     }  # fmt: skip

@@ -106,10 +106,13 @@ def test_shown_commands_that_need_no_server_run(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     without_server = [arguments for arguments in shown_commands(README) if "--file" in arguments]
     assert {arguments[0] for arguments in without_server} == {"export", "agreement"}
-    for arguments in [*without_server, ["--help"]]:
+    conversions = [arguments for arguments in shown_commands(README) if arguments[0] == "convert"]
+    assert conversions
+    for arguments in [*without_server, *conversions, ["--help"]]:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, (arguments, result.output, result.exception)
-    written = json.loads((tmp_path / "coco" / "annotations.json").read_text(encoding="utf-8"))
+    (annotations,) = (tmp_path / "coco" / "annotations").iterdir()
+    written = json.loads(annotations.read_text(encoding="utf-8"))
     assert [row["bbox"] for row in written["annotations"]] == [[20.0, 10.0, 40.0, 20.0]]
 
 
