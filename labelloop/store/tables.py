@@ -161,15 +161,49 @@ signals = Table(
     Column("embedding", JSON),
 )
 
+# MUTABLE: the classes as they stand. An id is never given to another class; `place` is the order of first appearance.
+# `became`: null while labels are its own, [] retired, [id] merged into that class, several ids: split into those.
 classes = Table(
     "classes",
     metadata,
     *_scope(key=True),
     Column("control", String(128), primary_key=True),
     Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("place", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("aliases", JSON, nullable=False),
+    Column("in_config", Boolean, nullable=False),
+    Column("became", JSON(none_as_null=True)),
     Column("retired_at", UtcTime),
+)
+
+# Every state that the classes had, hash-chained.
+schema_versions = Table(
+    "schema_versions",
+    metadata,
+    *_scope(key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("change", JSON, nullable=False),
+    Column("config_hash", String(64), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("assigned_hash", String(64), nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# The class of single regions whose class was split; annotation 0 means any. The highest schema number holds.
+class_assignments = Table(
+    "class_assignments",
+    metadata,
+    *_scope(key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("annotation_id", Integer, primary_key=True, autoincrement=False),
+    Column("region_id", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("control", String(128), nullable=False),
+    Column("class_id", Integer, nullable=False),
 )
 
 configs = Table(
@@ -191,19 +225,49 @@ people = Table(
     Column("pseudonym", String(64), nullable=False),
 )
 
+# Hash-chained. `reason_hash` is in the chain in place of the reason, so that a reason can be forgotten. The unique key
+# lets no row follow two others.
 decisions = Table(
     "decisions",
     metadata,
     Column("decision_id", RowId, primary_key=True, autoincrement=True),
     *_scope(key=False),
     Column("task_id", Integer, nullable=False),
+    Column("annotation_id", Integer),
+    Column("rev_hash", String(64)),
     Column("stage", String(32), nullable=False),
     Column("verdict", String(32), nullable=False),
     Column("by", String(64), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("reason_hash", String(64), nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    UniqueConstraint("instance", "project_id", "previous_hash"),
+    Index(None, "instance", "project_id", "task_id"),
+)
+
+# MUTABLE: the end of each hash chain, so that rows missing at the end are seen.
+chains = Table(
+    "chains",
+    metadata,
+    *_scope(key=True),
+    Column("chain", String(32), primary_key=True),
+    Column("length", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# Tasks whose content is erased for good; MUTABLE until `finished_at`. `created_at` tells the task from a later one that
+# Label Studio gives the same id.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    *_scope(key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("asked_at", UtcTime, primary_key=True),
+    Column("created_at", UtcTime),
+    Column("content_hash", String(64), nullable=False),
+    Column("finished_at", UtcTime),
 )
 
 # MUTABLE until the outcome is known.
