@@ -12,12 +12,12 @@ from PIL import Image
 
 from backends import yolo
 from backends.yolo import importing, preparing
-from backends.yolo.converters.brush_labels import decode_mask
 from backends.yolo.images import FittedImage
 from backends.yolo.masks import InstanceMask
 from backends.yolo.views import views_of
 from labelloop.geometry import rectangle_corners
 from labelloop.label_config import parse_label_config
+from labelloop.masks import pixels_of_brush
 from labelloop.values import Outcome, TaskItem
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -167,7 +167,7 @@ def check_segment(results: Any, outcome: Outcome, size: tuple[int, int]) -> None
             continue
 
         def overlap(region: dict[str, Any], mask: Any = mask) -> float:
-            own = decode_mask(region["value"]["rle"], *size)
+            own = pixels_of_brush(region["value"]["rle"], *size)
             return float((own & mask).sum() / (own | mask).sum())
 
         name = CLASSES["segment"][int(label)]
