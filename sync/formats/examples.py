@@ -60,14 +60,24 @@ class Example:
     pictures: list[Picture] = field(default_factory=list)
 
     def regions_on(self, picture: Picture) -> list[Region]:
-        """The regions drawn on one picture."""
+        """The regions drawn on one picture; of a task with one picture, its whole result."""
         if len(self.pictures) == 1:
             return self.result
-        return [
-            region
-            for region in self.result
-            if region.get("to_name") == picture.to_name and int(region.get("item_index") or 0) == picture.index
-        ]
+        place = picture.to_name, picture.index
+        return [region for region in self.result if _place_of(region) == place]
+
+    def strays(self) -> list[Region]:
+        """Regions, and relations of regions, that `regions_on` gives for none of the pictures."""
+        if len(self.pictures) == 1:
+            return []
+        places = [(picture.to_name, picture.index) for picture in self.pictures]
+        return [region for region in self.result if _place_of(region) not in places]
+
+
+def _place_of(region: Region) -> tuple[Any, int]:
+    """The object tag and the place in its list of images; 0 where a region does not say it."""
+    index = region.get("item_index")
+    return region.get("to_name"), index if isinstance(index, int) else 0
 
 
 @dataclass(frozen=True)
