@@ -152,12 +152,15 @@ def _write(
     end = chain_end(store, connection, project_id, "schema")
     number = end.length + 1
     known = {(entry.control, entry.class_id): entry for entry in before.entries}
+    since = select(classes.c.control, classes.c.class_id, classes.c.retired_at).where(store.scope(classes, project_id))
+    retired_at = {(control, class_id): at for control, class_id, at in connection.execute(since)}
     changed = [entry for entry in after.entries if known.get((entry.control, entry.class_id)) != entry]
     rows = [
         {
             "project_id": project_id, "control": entry.control, "class_id": entry.class_id, "place": entry.place,
             "name": entry.name, "aliases": list(entry.aliases), "in_config": entry.in_config,
-            "became": None if entry.became is None else list(entry.became), "retired_at": now if entry.retired else None,
+            "became": None if entry.became is None else list(entry.became),
+            "retired_at": (retired_at.get((entry.control, entry.class_id)) or now) if entry.retired else None,
         }
         for entry in changed
     ]  # fmt: skip

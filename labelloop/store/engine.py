@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -29,13 +31,21 @@ def open_engine(database_url: str) -> Engine:
     if url.get_backend_name() == "postgresql" and url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, json_deserializer=_loads)
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30.0})
+    engine = create_engine(url, connect_args={"timeout": 30.0}, json_deserializer=_loads)
     event.listen(engine, "connect", _sqlite_on_connect)
     event.listen(engine, "begin", _sqlite_on_begin)
     return engine
+
+
+def _loads(text: str | bytes) -> Any:
+    """A column's JSON: reading results is what takes the time of most queries, and orjson takes a fifth of it."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # NaN and lone surrogates, which Python's own writes
+        return json.loads(text)
 
 
 def _sqlite_on_connect(connection: Any, _record: Any) -> None:
