@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from labelloop.commands import exports, labels, models, projects, services
+from labelloop.commands import exports, ingesting, labels, models, projects, services
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -16,7 +16,7 @@ app.add_typer(project_app, name="project")
 project_app.command("create")(projects.project_create)
 
 for command in (
-    projects.ingest,
+    ingesting.ingest,
     projects.sync,
     models.train,
     models.models,

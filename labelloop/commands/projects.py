@@ -1,8 +1,7 @@
-"""Commands that make a project, fill it and read it."""
+"""Commands that make a project and read it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,41 +52,6 @@ def project_create(
     )
     report = {"project": project_id, "title": title, "template": chosen.name, "backend": chosen.backend}
     say(report, as_json, f"project {project_id} ({title}) is set up: {services.label_studio_url}/projects/{project_id}")
-
-
-def ingest(
-    project: Wanted,
-    source: Annotated[Path, typer.Argument(help="a folder of images, or a .jsonl file")],
-    files_root: Annotated[Path | None, typer.Option("--files-root", help="Label Studio's local files root")] = None,
-    settings: SettingsFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a source into a project: verified, without doubles, roles and overlap assigned; then the first order."""
-    from labelloop.progress import progress_bar
-    from sync.ingest import ingest as bring_in
-    from sync.promotion import plan_cold_start, run_promotion
-    from sync.sources import LocalFiles, read_source
-    from templates.catalogue import load_template
-
-    runtime = open_runtime(settings)
-    row = project_of(runtime, project)
-    items = read_source(source)
-    report = bring_in(
-        runtime.client,
-        runtime.store,
-        row.project_id,
-        items,
-        runtime.project_settings(row),
-        progress_bar("ingest", silent=as_json),
-        data_key=load_template(row.task_type).data_key,
-        files=LocalFiles((files_root or runtime.services.data / "files").absolute()),
-        image_max_mb=runtime.services.image_max_mb,
-    )
-    promotion = plan_cold_start(runtime, project_of(runtime, project))
-    if promotion is not None:
-        run_promotion(runtime, promotion)
-    found = report.to_json()
-    say(found, as_json, f"{report.added} tasks added, {report.present} were there, {len(found['rejected'])} rejected")
 
 
 def sync(project: Wanted, settings: SettingsFile = None, as_json: AsJson = False) -> None:

@@ -1,4 +1,4 @@
-"""The client, project set-up and ingest against a real Label Studio: what the design relies on, tried on the wire."""
+"""The client and project set-up against a real Label Studio: what the design relies on, tried on the wire."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from labelloop.errors import ServiceError
 from labelloop.label_studio import SECRET_HEADER, LabelStudio
 from labelloop.settings import ProjectSettings
 from labelloop.store import Store, open_store
-from sync.ingest import ingest, policy_of, task_record
 from sync.projects import create_project
-from sync.sources import IngestItem, LocalFiles, read_source
 from templates.catalogue import load_template
 
 pytestmark = pytest.mark.e2e
@@ -54,10 +51,6 @@ def project_id(client: LabelStudio) -> Iterator[int]:
 
 def texts(n: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"data": {TEXTS.data_key: f"text {i}"}, "meta": {"n": i}} for i in range(start, start + n)]
-
-
-def items(n: int, start: int = 0) -> list[IngestItem]:
-    return [IngestItem({TEXTS.data_key: f"text {i}"}) for i in range(start, start + n)]
 
 
 def annotate(client: LabelStudio, task_id: int, **fields: Any) -> int:
@@ -302,78 +295,5 @@ def test_a_project_is_made_once_and_repaired(client: LabelStudio, store: Store) 
         assert 'value="bird"' in client.get_project(made)["label_config"]
         stored = store.project(made)
         assert stored is not None and 'value="bird"' in stored.label_config
-    finally:
-        client.delete_project(made)
-
-
-@pytest.fixture
-def stored_project(client: LabelStudio, store: Store) -> Iterator[int]:
-    made = create_project(client, store, TEXTS, f"ingest {secrets.token_hex(4)}", TEXTS.example_classes, SETTINGS)
-    yield made
-    client.delete_project(made)
-
-
-def agree(client: LabelStudio, store: Store, project_id: int) -> None:
-    """Label Studio and the store have the same tasks with the same overlaps and roles."""
-    project = store.project(project_id)
-    assert project is not None
-    policy = policy_of(project, SETTINGS)
-    recorded = {row.task_id: row for row in store.tasks(project_id)}
-    seen = {row.task_id: row for page in client.changed_tasks(project_id) for row in page}
-    assert recorded.keys() == seen.keys()
-    for task_id, row in seen.items():
-        again = task_record(task_id, row.data, row.meta, row.overlap, policy)
-        mine = recorded[task_id]
-        assert (again["role"], again["overlap"]) == (mine.role, mine.overlap)
-        assert (again["content_hash"], again["group_key"]) == (mine.content_hash, mine.group_key)
-
-
-def test_ingest_gives_roles_and_overlaps_and_adds_nothing_twice(
-    client: LabelStudio, store: Store, stored_project: int
-) -> None:
-    report = ingest(client, store, stored_project, items(200), SETTINGS, data_key=TEXTS.data_key)
-    assert (report.added, report.roles["holdout"]) == (200, 50)
-    agree(client, store, stored_project)
-    assert report.overlapped == sum(mark.overlap == 2 for mark in client.task_marks(stored_project))
-    later = ingest(client, store, stored_project, items(20, 190), SETTINGS, data_key=TEXTS.data_key)
-    assert (later.added, later.present) == (10, 10)
-    agree(client, store, stored_project)
-    assert client.counts(stored_project).tasks == 210
-
-
-@pytest.mark.parametrize("fails", ["set_task_overlap", "update_project"])
-def test_an_ingest_cut_off_half_way_is_finished_by_the_next(
-    client: LabelStudio, store: Store, stored_project: int, fails: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def down(*_: object, **__: object) -> None:
-        raise ServiceError("cut off")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(client, fails, down)
-        with pytest.raises(ServiceError, match="cut off"):
-            ingest(client, store, stored_project, items(40), SETTINGS, data_key=TEXTS.data_key)
-    assert 0 < client.counts(stored_project).tasks < 40
-    report = ingest(client, store, stored_project, items(40), SETTINGS, data_key=TEXTS.data_key)
-    assert (report.added + report.present, client.counts(stored_project).tasks) == (40, 40)
-    agree(client, store, stored_project)
-
-
-def test_images_are_staged_and_served_to_people_only(
-    client: LabelStudio, store: Store, tmp_path: Path, label_studio: Any
-) -> None:
-    boxes = load_template("bbox")
-    made = create_project(client, store, boxes, f"images {secrets.token_hex(4)}", boxes.example_classes, SETTINGS)
-    try:
-        for shade in range(3):
-            Image.new("L", (16, 12), shade * 50).save(tmp_path / f"image {shade}.png")
-        (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
-        files = LocalFiles(label_studio.files_root)
-        report = ingest(client, store, made, read_source(tmp_path), SETTINGS, data_key=boxes.data_key, files=files)
-        assert (report.added, [r.reason for r in report.rejected]) == (3, ["unreadable"])
-        (path,) = [row.data["image"] for row in store.tasks(made) if "image_0-" in row.data["image"]]
-        address = f"{client.url}{path}"
-        served = httpx.get(address, headers={"Authorization": f"Token {label_studio.token}"})
-        assert served.content == (tmp_path / "image 0.png").read_bytes()
-        assert httpx.get(address).status_code == 401
     finally:
         client.delete_project(made)

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from typer.main import get_command
 from typer.testing import CliRunner
 
-import sync.ingest
+import sync.ingesting
 import sync.projects
 import sync.reconcile
 import sync.training
@@ -33,10 +33,9 @@ from labelloop.store.promotions import add_step, move_serving
 from labelloop.store.tables import revisions
 from labelloop.store.trainings import finish_training, queue_training, update_training
 from labelloop.values import Metrics
-from sync.ingest import IngestReport
+from sync.ingesting import IngestReport
 from sync.mirror import Mirrored
 from sync.reconcile import Reconciled
-from sync.sources import Rejected
 from sync.trigger import Decision
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -133,15 +132,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
     """Runs a command on that store; its parsed JSON. What needs Redis, Label Studio or a model answers by hand."""
     done = Reconciled(Mirrored(3, 1, 0, 0, 2), Decision(False, 1, "1 of 500 new labels"), None)
-    report = IngestReport(2, 1, 1, overlapped=1, rejected=[Rejected("a.png", "unreadable", "a.png does not decode")])
+    report = IngestReport(1, "letters.jsonl", added=2, present=1, overlapped=1, rejects=tmp_path / "rejected.jsonl")
     report.roles.update(["pool", "holdout"])
+    report.rejected.update(["unreadable"])
     monkeypatch.setenv("LABELLOOP_DATA", str(tmp_path))
     monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_TOKEN", "none")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Queue, "enqueue", lambda *_: True)
     monkeypatch.setattr(Queue, "is_dirty", lambda *_: False)
     monkeypatch.setattr(sync.reconcile, "reconcile_project", lambda *_, **__: done)
-    monkeypatch.setattr(sync.ingest, "ingest", lambda *_, **__: report)
+    monkeypatch.setattr(sync.ingesting, "ingest", lambda *_, **__: report)
     monkeypatch.setattr(sync.training, "evaluate_version", lambda *_: {V1: METRICS})
     monkeypatch.setattr(sync.projects, "create_project", lambda *_, **__: 1)
 
@@ -182,7 +182,7 @@ def test_an_ingest_and_an_export_are_valid(said: Said, tmp_path: Path) -> None:
     (tmp_path / "letters.jsonl").write_text('{"text": "thank you"}\n')
     report = said("ingest", "1", str(tmp_path / "letters.jsonl"))
     validate("ingest", report)
-    assert (report["added"], len(report["rejected"])) == (2, 1)
+    assert (report["added"], report["rejected"]["by_reason"]) == (2, {"unreadable": 1})
     exported = said("export", "1", "--format", "csv", "--out", str(tmp_path / "out"))
     validate("export", exported)
     assert exported["items"] == 2
