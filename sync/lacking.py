@@ -53,8 +53,7 @@ def outdated_ids(store: Store, project_id: int, served: Served) -> set[int]:
         select(p.task_id)
         .select_from(predictions.join(outcomes, same))
         .where(
-            store.scope(predictions, project_id),
-            p.serving_id == served.serving_id,
+            store.in_queue(project_id, served.serving_id),
             p.status.in_(sorted({*MAY_PASS, "no_model"})),
             o.model_version == served.model_version,
             o.status != p.status,

@@ -224,7 +224,7 @@ class _Promotion:
         """Every ranked task's prediction in Label Studio, counted; rows of an earlier try at this push are deleted first."""
         client, project_id = self.runtime.client, self.project.project_id
         client.delete_model_version(project_id, self.serving_id)
-        present = {entry.task_id for entry in client.sweep(project_id)}
+        present = client.task_ids(project_id)
         rows = [
             push_row(row, self.serving_id)
             for row in predictions_of(self.runtime.store, project_id, self.serving_id)

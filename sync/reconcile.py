@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from labelloop.datasets import Dataset
+from labelloop.progress import Counting, not_counted
 from labelloop.queueing import (
     prelabel_request,
     promote_request,
@@ -33,6 +34,7 @@ from labelloop.store.types import utc_now
 from sync.freezing import entries_of, freeze, open_dataset
 from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
+from sync.mirroring.configs import follow_config
 from sync.promotion import plan_cold_start, retirements
 from sync.quality import labels_at_last_check
 from sync.roles import RolePolicy
@@ -55,10 +57,13 @@ class Reconciled:
     training_id: str | None
 
 
-def reconcile_project(runtime: Runtime, project_id: int, *, sweep: bool | None = None) -> Reconciled | None:
+def reconcile_project(
+    runtime: Runtime, project_id: int, *, sweep: bool | None = None, count: Counting = not_counted
+) -> Reconciled | None:
     """Bring the store up to date with one project and act on it; None while another worker does the same.
 
-    `sweep` forces or forbids the full comparison; by default it runs when the last one is `sweep_every_s` ago.
+    `sweep` forces or forbids the full comparison; by default it runs when the last one is `sweep_every_s` ago. The first
+    read looks at every task, and is one.
     """
     project = runtime.store.project(project_id)
     if project is None:
@@ -66,17 +71,18 @@ def reconcile_project(runtime: Runtime, project_id: int, *, sweep: bool | None =
     with holding(runtime.store, project_id, "sync", LEASE_TTL_S) as lease:
         if lease is None:
             return None
-        mirror = Mirror(runtime.store, runtime.client, project, role_policy(runtime, project))
-        mirrored = mirror.read_changes(lease)
-        swept_now = sweep if sweep is not None else _sweep_is_due(runtime, mirror)
-        if swept_now:
-            swept = mirror.sweep(lease)
-            mirrored = Mirrored(**{key: asdict(mirrored)[key] + asdict(swept)[key] for key in asdict(swept)})
+        project = follow_config(runtime.store, runtime.client, project, lease)
+        mirror = Mirror(runtime.store, runtime.client, project, role_policy(runtime, project), lease, count)
+        before = mirror.last_full_pass()
+        compare = sweep if sweep is not None else _sweep_is_due(runtime, before)
+        mirrored = mirror.read()
+        if compare and mirror.last_full_pass() == before:
+            mirrored += mirror.sweep()
     start_cold(runtime, project)
     recover_training(runtime, project)
     decision, training_id = trigger_training(runtime, project)
     resume_promotions(runtime, project)
-    top_up_if_needed(runtime, project, compare=swept_now)
+    top_up_if_needed(runtime, project, compare=compare)
     retire_if_due(runtime, project)
     register_missed(runtime, project)
     check_quality_if_due(runtime, project)
@@ -95,8 +101,7 @@ def role_policy(runtime: Runtime, project: ProjectRow) -> RolePolicy:
     )
 
 
-def _sweep_is_due(runtime: Runtime, mirror: Mirror) -> bool:
-    last = mirror.last_sweep()
+def _sweep_is_due(runtime: Runtime, last: datetime | None) -> bool:
     return last is None or utc_now() - last >= timedelta(seconds=runtime.services.sweep_every_s)
 
 

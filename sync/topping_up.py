@@ -157,10 +157,9 @@ class _TopUp:
 
     def _change(self, connection: Connection, served: Served, task_id: int, values: dict[str, Any]) -> None:
         c = predictions.c
-        where = self.store.scope(predictions, self.project.project_id)
         connection.execute(
             update(predictions)
-            .where(where, c.serving_id == served.serving_id, c.task_id == task_id)
+            .where(self.store.in_queue(self.project.project_id, served.serving_id), c.task_id == task_id)
             .values(**{name: value for name, value in values.items() if name not in ("project_id", "created_at")})
         )
 
@@ -191,9 +190,7 @@ class _TopUp:
 def _uncertainties(store: Store, project_id: int, serving_id: str) -> list[float]:
     """Uncertainties of the tasks that the strategy has placed, lowest first."""
     c = predictions.c
-    query = select(c.uncertainty).where(
-        store.scope(predictions, project_id), c.serving_id == serving_id, c.order_reason == "strategy"
-    )
+    query = select(c.uncertainty).where(store.in_queue(project_id, serving_id), c.order_reason == "strategy")
     with store.read() as connection:
         return sorted(value or 0.0 for value in connection.execute(query).scalars())
 

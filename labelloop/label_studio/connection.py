@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import Any, Literal, Self
 
 import httpx
+import orjson
 
 from labelloop.errors import ServiceDown, ServiceError
 
@@ -123,7 +124,29 @@ class Connection:
         json: Any = None,
         timeout_s: float | None = None,
     ) -> Any:
-        """The decoded answer, or None for an empty one. A GET is tried three times when the connection fails.
+        """The decoded answer, or None for an empty one; see `answered` for retries and errors."""
+        response = self.answered(method, path, params=params, json=json, timeout_s=timeout_s)
+        if not response.content:
+            return None
+        try:
+            return decoded(response)
+        except ValueError as error:
+            raise ServiceError(
+                f"{method} {self.url}{path} answered with {response.headers.get('content-type', 'no type')} "
+                "and no JSON; is this address a Label Studio server?",
+                response.status_code,
+            ) from error
+
+    def answered(
+        self,
+        method: Method,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        json: Any = None,
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        """The whole answer. A GET is tried three times when the connection fails.
 
         Raises ServiceDown when the server cannot be reached, ServiceError with `status` for every HTTP error.
         """
@@ -140,16 +163,7 @@ class Connection:
                 time.sleep(_BACKOFF_S * 4 ** (attempt - 1))
         if response.is_error:
             raise self._refused(method, path, response)
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError as error:
-            raise ServiceError(
-                f"{method} {self.url}{path} answered with {response.headers.get('content-type', 'no type')} "
-                "and no JSON; is this address a Label Studio server?",
-                response.status_code,
-            ) from error
+        return response
 
     def _down(self, method: str, path: str, error: httpx.TransportError) -> ServiceDown:
         if isinstance(error, httpx.ReadTimeout):
@@ -174,6 +188,15 @@ class Connection:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def decoded(response: httpx.Response) -> Any:
+    """The JSON of an answer; ValueError where it is none."""
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        # A browser may send half of a surrogate pair; the standard decoder keeps it.
+        return response.json()
 
 
 def _message(response: httpx.Response) -> str:

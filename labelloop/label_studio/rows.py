@@ -29,11 +29,7 @@ class AnnotationRow:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task with its annotations.
-
-    `predictions` maps prediction id to model version; it is filled only for tasks that have an annotation with a
-    `parent_prediction` (the others need no look-up, and predictions are the heaviest part of a page).
-    """
+    """One task with its annotations; predictions, the heaviest part of a task, are asked for apart."""
 
     task_id: int
     data: dict[str, Any]
@@ -43,7 +39,6 @@ class TaskRow:
     created_at: datetime
     updated_at: datetime
     annotations: tuple[AnnotationRow, ...]
-    predictions: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,18 @@ class HeldPrediction:
 
     prediction_id: int
     task_id: int
+    score: float | None
+    result: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ShownPrediction:
+    """One prediction as a person may have been shown it; `model_version` is empty where its maker gave none."""
+
+    prediction_id: int
+    task_id: int
+    model_version: str
+    created_at: datetime
     score: float | None
     result: list[dict[str, Any]]
 
@@ -128,7 +135,7 @@ def annotation_row(task_id: int, raw: Mapping[str, Any]) -> AnnotationRow:
     )
 
 
-def task_row(raw: Mapping[str, Any], predictions: Mapping[int, str]) -> TaskRow:
+def task_row(raw: Mapping[str, Any]) -> TaskRow:
     """One task of a task list; annotations in order of their id."""
     task_id = int(raw["id"])
     annotations = sorted(raw.get("annotations") or [], key=lambda a: int(a["id"]))
@@ -141,7 +148,18 @@ def task_row(raw: Mapping[str, Any], predictions: Mapping[int, str]) -> TaskRow:
         created_at=moment(raw["created_at"]),
         updated_at=moment(raw["updated_at"]),
         annotations=tuple(annotation_row(task_id, a) for a in annotations),
-        predictions=predictions,
+    )
+
+
+def shown_prediction(raw: Mapping[str, Any]) -> ShownPrediction:
+    """One prediction of a task list."""
+    return ShownPrediction(
+        prediction_id=int(raw["id"]),
+        task_id=int(raw["task"]),
+        model_version=str(raw.get("model_version") or ""),
+        created_at=moment(raw["created_at"]),
+        score=raw.get("score"),
+        result=list(raw.get("result") or []),
     )
 
 

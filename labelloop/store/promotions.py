@@ -92,7 +92,7 @@ def predictions_of(
     c = predictions.c
     query = (
         select(c.task_id, c.order_key, c.order_reason, c.status, c.confidence, c.uncertainty, c.result)
-        .where(store.scope(predictions, project_id), c.serving_id == serving_id)
+        .where(store.in_queue(project_id, serving_id))
         .order_by(c.order_key)
     )
     if lo is not None:
@@ -105,13 +105,13 @@ def predictions_of(
 
 def ranked_ids(store: Store, project_id: int, serving_id: str) -> set[int]:
     """The tasks that are ranked under one serving id."""
-    where = store.scope(predictions, project_id) & (predictions.c.serving_id == serving_id)
+    where = store.in_queue(project_id, serving_id)
     with store.read() as connection:
         return set(connection.execute(select(predictions.c.task_id).where(where)).scalars())
 
 
 def count_predictions(store: Store, project_id: int, serving_id: str) -> int:
     """How many tasks are ranked under one serving id."""
-    where = store.scope(predictions, project_id) & (predictions.c.serving_id == serving_id)
+    where = store.in_queue(project_id, serving_id)
     with store.read() as connection:
         return int(connection.execute(select(func.count()).where(where)).scalar_one())

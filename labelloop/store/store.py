@@ -6,7 +6,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,7 +17,9 @@ from labelloop.store.engine import migrate, open_engine
 from labelloop.store.rows import LabelRow, Place, ProjectRow, Served, TaskRow
 from labelloop.store.types import utc_now
 
-_CHUNK = 500
+Id = TypeVar("Id", int, str)
+#: Ids of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+_CHUNK = 2000
 
 
 def open_store(database_url: str) -> Store:
@@ -68,6 +70,11 @@ class Store:
         """The condition that keeps a query within one project of this installation."""
         return (table.c.instance == self.instance) & (table.c.project_id == project_id)
 
+    def in_queue(self, project_id: int, serving_id: str) -> ColumnElement[bool]:
+        """The condition for the places of one serving id's queue; copies of what people were shown are none."""
+        c = t.predictions.c
+        return self.scope(t.predictions, project_id) & (c.serving_id == serving_id) & c.ls_prediction_id.is_(None)
+
     def _insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         return postgresql.insert(table) if self.engine.dialect.name == "postgresql" else sqlite.insert(table)
 
@@ -88,14 +95,20 @@ class Store:
     ) -> None:
         """Add rows by primary key; of those that are there, set the `changed` columns."""
         pending = [{"instance": self.instance, **row} for row in rows]
-        for start in range(0, len(pending), _CHUNK):
-            statement = self._insert(table).values(pending[start : start + _CHUNK])
+        if pending:
+            statement = self._insert(table)
             connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=list(table.primary_key.columns),
                     set_={name: statement.excluded[name] for name in changed},
-                )
+                ),
+                pending,
             )
+
+    @staticmethod
+    def chunks(ids: Sequence[Id]) -> Iterator[Sequence[Id]]:
+        """Pieces of a list that one statement can take as parameters."""
+        return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
     # -- projects -------------------------------------------------------------------------------------------------
 
@@ -141,6 +154,11 @@ class Store:
             )
             where = self.scope(t.projects, project_id)
             return float(connection.execute(select(t.projects.c.holdout_threshold).where(where)).scalar_one())
+
+    def set_label_config(self, connection: Connection, project_id: int, label_config: str) -> None:
+        """Bring the project's label config up to date, within the caller's transaction."""
+        where = self.scope(t.projects, project_id)
+        connection.execute(update(t.projects).where(where).values(label_config=label_config))
 
     def pause_training(self, project_id: int, paused: bool) -> None:
         """Stop (or allow again) trainings that the trigger would start; manual ones still run."""
@@ -209,13 +227,13 @@ class Store:
             (pc.instance == tc.instance)
             & (pc.project_id == tc.project_id)
             & (pc.task_id == tc.task_id)
-            & (pc.serving_id == serving_id),
+            & (pc.serving_id == serving_id)
+            & pc.ls_prediction_id.is_(None),
         )
         query = select(tc.task_id, tc.role, pc.order_key).select_from(join).where(self.scope(t.tasks, project_id))
         found: dict[int, Place] = {}
         with self.read() as connection:
-            for start in range(0, len(task_ids), _CHUNK):
-                chunk = list(task_ids[start : start + _CHUNK])
+            for chunk in self.chunks(task_ids):
                 for task_id, role, order_key in connection.execute(query.where(tc.task_id.in_(chunk))):
                     found[task_id] = Place(role, order_key)
         return found
@@ -223,7 +241,7 @@ class Store:
     def median_order_key(self, project_id: int, serving_id: str) -> float:
         """The middle order key of one serving id; 0.5 when it has none."""
         c = t.predictions.c
-        where = self.scope(t.predictions, project_id) & (c.serving_id == serving_id)
+        where = self.in_queue(project_id, serving_id)
         with self.read() as connection:
             count = connection.execute(select(func.count()).where(where)).scalar_one()
             if not count:

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from labelloop.errors import ServiceDown
-from labelloop.label_studio import AnnotationRow, HeldPrediction, SweptTask, TaskRow
+from labelloop.label_studio import AnnotationRow, HeldPrediction, ShownPrediction, SweptTask, TaskRow
+from labelloop.label_studio.listing import IdSpan
 from labelloop.queueing import JobRequest
 from labelloop.settings import Settings, load_settings
 from labelloop.store import ProjectRow, Store
@@ -38,7 +39,9 @@ class FakeLabelStudio:
         self.tasks: dict[int, TaskRow] = {}
         self.predictions: list[dict[str, Any]] = []
         self.model_version = ""
+        self.config = XML
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.page_size, self.lately = 200, 100
         self.calls: list[str] = []
         self.fail: dict[str, Exception] = {}
         self.after: dict[str, Exception] = {}
@@ -55,7 +58,7 @@ class FakeLabelStudio:
     def add_task(self, task_id: int, data: dict[str, Any] | None = None, overlap: int = 1, **meta: Any) -> None:
         at = self.tick()
         self.tasks[task_id] = TaskRow(
-            task_id, data or {"text": f"text {task_id}"}, {"labelloop": meta}, overlap, False, at, at, (), {}
+            task_id, data or {"text": f"text {task_id}"}, {"labelloop": meta}, overlap, False, at, at, ()
         )
 
     def annotate(self, task_id: int, label: str = "sea", person: int = 1, **changes: Any) -> int:
@@ -99,29 +102,56 @@ class FakeLabelStudio:
         if name in self.after:
             raise self.after.pop(name)
 
-    def changed_tasks(
-        self, project_id: int, since: datetime | None = None, page_size: int = 200
-    ) -> Iterator[list[TaskRow]]:
+    def changed_tasks(self, project_id: int, after: datetime | None = None) -> Iterator[list[TaskRow]]:
         self._called("changed_tasks")
         rows = sorted(
-            (t for t in self.tasks.values() if since is None or t.updated_at >= since), key=lambda t: t.updated_at
+            (t for t in self.tasks.values() if after is None or t.updated_at > after), key=lambda t: t.updated_at
         )
-        for start in range(0, len(rows), page_size):
+        for start in range(0, len(rows), self.page_size):
             self._called("changed_tasks page")
-            yield rows[start : start + page_size]
+            yield rows[start : start + self.page_size]
 
-    def sweep(self, project_id: int) -> list[SweptTask]:
-        self._called("sweep")
+    def _spans(self, name: str, rows: Sequence[TaskRow], after: int) -> Iterator[IdSpan[TaskRow]]:
+        rows = sorted((t for t in rows if t.task_id > after), key=lambda t: t.task_id)
+        while True:
+            self._called(name)
+            page = rows[: self.page_size]
+            rows = rows[self.page_size :]
+            last = page[-1].task_id if rows else None
+            yield IdSpan(after, last, page)
+            if last is None:
+                return
+            after = last
+
+    def task_spans(self, project_id: int, after: int = 0) -> Iterator[IdSpan[TaskRow]]:
+        return self._spans("task_spans page", list(self.tasks.values()), after)
+
+    def light_spans(
+        self, project_id: int, after: int = 0, changed_after: datetime | None = None
+    ) -> Iterator[IdSpan[SweptTask]]:
+        rows = [t for t in self.tasks.values() if changed_after is None or t.updated_at > changed_after]
+        for span in self._spans("light_spans page", rows, after):
+            yield span.of(_swept)
+
+    def changed_lately(self, project_id: int, after: datetime | None) -> tuple[list[SweptTask], int]:
+        self._called("changed_lately")
+        rows = [t for t in self.tasks.values() if after is None or t.updated_at > after]
+        return [_swept(t) for t in rows[: self.lately]], len(rows)
+
+    def newest_change(self, project_id: int) -> datetime | None:
+        self._called("newest_change")
+        return max((t.updated_at for t in self.tasks.values()), default=None)
+
+    def task_ids(self, project_id: int) -> set[int]:
+        self._called("task_ids")
+        return set(self.tasks)
+
+    def predictions_of(self, project_id: int, task_ids: Sequence[int]) -> list[ShownPrediction]:
+        self._called("predictions_of")
         return [
-            SweptTask(
-                t.task_id,
-                t.updated_at,
-                t.overlap,
-                sum(not a.was_cancelled for a in t.annotations),
-                sum(a.was_cancelled for a in t.annotations),
-                frozenset(a.annotation_id for a in t.annotations),
-            )
-            for t in self.tasks.values()
+            ShownPrediction(row["id"], row["task"], row["model_version"], self.now, row["score"], row["result"])
+            for row in self.predictions
+            if row["task"] in task_ids
         ]
 
     def tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[TaskRow]:
@@ -178,7 +208,11 @@ class FakeLabelStudio:
 
     def get_project(self, project_id: int) -> dict[str, Any]:
         self._called("get_project")
-        return {"id": project_id, "model_version": self.model_version}
+        return {"id": project_id, "model_version": self.model_version, "label_config": self.config}
+
+    def label_config(self, project_id: int) -> str:
+        self._called("label_config")
+        return self.config
 
     def set_model_version(self, project_id: int, serving_id: str) -> None:
         self._called("set_model_version")
@@ -190,6 +224,12 @@ class FakeLabelStudio:
         for row in self.predictions:
             counts[row["model_version"]] = counts.get(row["model_version"], 0) + 1
         return counts
+
+
+def _swept(task: TaskRow) -> SweptTask:
+    skipped = sum(a.was_cancelled for a in task.annotations)
+    ids = frozenset(a.annotation_id for a in task.annotations)
+    return SweptTask(task.task_id, task.updated_at, task.overlap, len(ids) - skipped, skipped, ids)
 
 
 class FakeRegistry:

@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _route(owner: LabelStudioOverHttp, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
     fake = owner.fake
     if path == "/api/tasks/":
-        return 200, {"tasks": _tasks(fake, query)}
+        return 200, _tasks(fake, query)
     if path.endswith("/import/predictions"):
         owner.pushes.append(len(body))
         return 201, {"created": fake.push_predictions(1, [row for row in body if not owner.drop(row)])}
@@ -132,15 +132,19 @@ def _route(owner: LabelStudioOverHttp, method: str, path: str, query: dict[str, 
     return 404, {"detail": f"{method} {path} is not served here"}
 
 
-def _tasks(fake: FakeLabelStudio, query: dict[str, str]) -> list[dict[str, Any]]:
+def _tasks(fake: FakeLabelStudio, query: dict[str, str]) -> dict[str, Any]:
     asked = json.loads(query["query"])
     rows = [task for task in fake.tasks.values() if all(_fits(task, each) for each in asked["filters"]["items"])]
     selected = asked.get("selectedItems")
     if selected and not selected["all"]:
         rows = [task for task in rows if task.task_id in selected["included"]]
-    by_time = asked["ordering"] == ["tasks:updated_at"]
-    rows.sort(key=lambda task: (task.updated_at, task.task_id) if by_time else (task.task_id,))
-    return [_raw(fake, task) for task in rows[: int(query["page_size"])]]
+    (ordering,) = asked["ordering"]
+    by_time = ordering.endswith("tasks:updated_at")
+    rows.sort(
+        key=lambda task: (task.updated_at, task.task_id) if by_time else (task.task_id,),
+        reverse=ordering.startswith("-"),
+    )
+    return {"tasks": [_raw(fake, task) for task in rows[: int(query["page_size"])]], "total": len(rows)}
 
 
 def _fits(task: TaskRow, condition: dict[str, Any]) -> bool:

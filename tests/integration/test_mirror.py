@@ -1,71 +1,35 @@
-"""The mirror against a Label Studio in memory: reading twice, deletes, ids that come again, orders that are not theirs."""
+"""The mirror reads each change once, whatever is interrupted, comes late or comes again."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from labelloop.errors import LeaseLost, ServiceDown
-from labelloop.store.leases import holding
-from labelloop.store.tables import leases, outcomes, predictions, revisions, tasks
-from labelloop.store.types import utc_now
+from labelloop.store.tables import configs, leases, outcomes, predictions, revisions, tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_label_studio import PROJECT, Loop, make_loop
+from mirror_steps import count, labels, put_prediction, read, rest, rows_about, states, sweep
 
-from sync.mirror import Mirror, Mirrored
-from sync.reconcile import role_policy
+from sync.mirror import Mirrored
+from sync.reconcile import reconcile_project, role_policy
 from sync.roles import role_of
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
-    made = make_loop(tmp_path)
+def loop(tmp_path: Path, database_url: str) -> Iterator[Loop]:
+    made = make_loop(tmp_path, DATABASE_URL=database_url)
     yield made
     made.store.engine.dispose()
-
-
-def mirror(loop: Loop) -> Mirror:
-    return Mirror(loop.store, loop.remote, loop.project, role_policy(loop.runtime, loop.project))  # type: ignore[arg-type]
-
-
-def read(loop: Loop, page_size: int = 200) -> Mirrored:
-    with holding(loop.store, PROJECT, "sync", 60) as lease:
-        assert lease is not None
-        return mirror(loop).read_changes(lease, page_size)
-
-
-def sweep(loop: Loop) -> Mirrored:
-    with holding(loop.store, PROJECT, "sync", 60) as lease:
-        assert lease is not None
-        return mirror(loop).sweep(lease)
-
-
-def labels(loop: Loop) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for row in loop.store.labels(PROJECT):
-        found.setdefault(row.task_id, []).append(row.result[0]["value"]["choices"][0])
-    return found
-
-
-def states(loop: Loop, annotation_id: int) -> list[str]:
-    query = select(revisions.c.state).where(revisions.c.annotation_id == annotation_id).order_by(revisions.c.rev)
-    with loop.store.read() as connection:
-        return list(connection.execute(query).scalars())
-
-
-def count(loop: Loop) -> int:
-    with loop.store.read() as connection:
-        return int(connection.execute(select(func.count()).select_from(revisions)).scalar_one())
 
 
 def test_what_is_there_is_read_once(loop: Loop) -> None:
@@ -96,7 +60,7 @@ def test_a_page_that_could_not_be_written_is_read_again(loop: Loop) -> None:
 
     def third_page(name: str) -> None:
         nonlocal pages
-        pages += name == "changed_tasks page"
+        pages += name == "task_spans page"
         if pages == 3:
             raise ServiceDown("Label Studio is away")
 
@@ -130,52 +94,6 @@ def test_skips_imports_and_converted_predictions_are_no_labels(loop: Loop) -> No
     assert count(loop) == 4 and labels(loop) == {}
 
 
-def test_a_sweep_finds_what_was_deleted_unnoticed(loop: Loop) -> None:
-    loop.fill(4)
-    loop.label([1, 2, 3])
-    gone = loop.remote.annotate(4)
-    read(loop)
-    loop.remote.unannotate(gone, noticed=False)
-    del loop.remote.tasks[2]
-    assert read(loop).deleted_tasks == 0
-    swept = sweep(loop)
-    assert (swept.deleted_tasks, swept.deleted_annotations) == (1, 2)
-    assert sorted(labels(loop)) == [1, 3] and [t.task_id for t in loop.store.tasks(PROJECT)] == [1, 3, 4]
-    assert states(loop, gone) == ["submitted", "deleted"]
-    assert sweep(loop) == Mirrored()  # nothing is found twice
-
-
-def test_a_task_that_a_listing_missed_comes_back_with_its_labels(loop: Loop) -> None:
-    loop.fill(3)
-    loop.label([1, 2])
-    read(loop)
-    before = count(loop)
-    missed = loop.remote.tasks.pop(2)
-    sweep(loop)
-    assert sorted(labels(loop)) == [1]
-    loop.remote.tasks[2] = missed
-    sweep(loop)
-    assert labels(loop) == {1: ["sea"], 2: ["land"]}
-    sweep(loop)
-    read(loop)
-    assert count(loop) == before + 2  # the delete and the return, once each
-    del loop.remote.tasks[2]
-    sweep(loop)
-    loop.remote.tasks[2] = missed
-    sweep(loop)
-    assert labels(loop) == {1: ["sea"], 2: ["land"]} and count(loop) == before + 4
-
-
-def test_a_sweep_adds_what_a_read_has_missed(loop: Loop) -> None:
-    loop.fill(2)
-    read(loop)
-    long_ago = loop.remote.now - timedelta(days=1)
-    loop.remote.annotate(1)
-    loop.remote.tasks[1] = replace(loop.remote.tasks[1], updated_at=long_ago)
-    assert read(loop).revisions_added == 0
-    assert sweep(loop).revisions_added == 1 and sorted(labels(loop)) == [1]
-
-
 def test_an_older_state_that_arrives_later_is_no_newer_label(loop: Loop) -> None:
     loop.remote.add_task(1)
     annotation = loop.remote.annotate(1, "sea")
@@ -191,24 +109,6 @@ def test_an_older_state_that_arrives_later_is_no_newer_label(loop: Loop) -> None
     with loop.store.read() as connection:
         at = connection.execute(select(tasks.c.updated_at).where(tasks.c.task_id == 1)).scalar_one()
     assert at == newer.updated_at
-
-
-def put_prediction(loop: Loop, task_id: int) -> None:
-    row = {
-        "project_id": PROJECT, "task_id": task_id, "model_version": "v1", "created_at": utc_now(), "status": "ok",
-        "confidence": 0.9, "uncertainty": 0.1, "result": [{"id": "old"}],
-    }  # fmt: skip
-    ranked = row | {"serving_id": "v1-r1", "order_key": 0.5, "order_reason": "strategy"}
-    with loop.store.begin() as connection:
-        loop.store.insert_missing(connection, outcomes, [row])
-        loop.store.insert_missing(connection, predictions, [ranked])
-
-
-def rows_about(loop: Loop, table: Any, task_id: int) -> int:
-    with loop.store.read() as connection:
-        return int(
-            connection.execute(select(func.count()).select_from(table).where(table.c.task_id == task_id)).scalar_one()
-        )
 
 
 def test_an_id_that_comes_again_is_another_task(loop: Loop) -> None:
@@ -259,7 +159,7 @@ def test_who_lost_the_lease_writes_no_page(loop: Loop) -> None:
 
     def taken_over(name: str) -> None:
         nonlocal pages
-        pages += name == "changed_tasks page"
+        pages += name == "task_spans page"
         if pages == 2:
             with loop.store.begin() as connection:
                 connection.execute(update(leases).values(owner="another", fence=leases.c.fence + 1))
@@ -270,19 +170,85 @@ def test_who_lost_the_lease_writes_no_page(loop: Loop) -> None:
     assert len(loop.store.labels(PROJECT)) == 5
 
 
-def test_a_label_that_began_from_a_suggestion_knows_which(loop: Loop) -> None:
+def test_what_changes_during_the_first_read_is_read_after_it(loop: Loop) -> None:
+    loop.fill(20)
+    loop.label(range(1, 21))
+    pages = 0
+
+    def meanwhile(name: str) -> None:
+        nonlocal pages
+        pages += name == "task_spans page"
+        if pages == 3 and 21 not in loop.remote.tasks:
+            loop.remote.change(1, result=[{"value": {"choices": ["edited"]}}])
+            loop.remote.add_task(21)
+            loop.remote.annotate(21, "late")
+
+    loop.remote.before_call = meanwhile
+    read(loop, page_size=5)
+    assert (labels(loop)[1], labels(loop)[21], len(labels(loop))) == (["edited"], ["late"], 21)
+
+
+def test_a_label_that_was_deleted_ends_with_the_change_of_its_task(loop: Loop) -> None:
     loop.fill(2)
+    loop.label([1, 2])
+    kept = loop.remote.annotate(1, "sea", person=2)
     read(loop)
-    put_prediction(loop, 1)
-    for task_id in (1, 2):
-        loop.remote.annotate(task_id, parent_prediction=77)
-        task = loop.remote.tasks[task_id]
-        loop.remote.tasks[task_id] = replace(task, predictions={77: "v1-r1"})
-    with loop.store.begin() as connection:
-        empty = {
-            "project_id": PROJECT, "task_id": 2, "model_version": "v1", "created_at": utc_now(), "status": "blind",
-            "serving_id": "v1-r1", "order_key": 0.7, "order_reason": "blind", "result": [],
-        }  # fmt: skip
-        loop.store.insert_missing(connection, predictions, [empty])
+    loop.remote.unannotate(1)
+    assert read(loop).deleted_annotations == 1
+    assert states(loop, 1) == ["submitted", "deleted"] and states(loop, kept) == ["submitted"]
+    assert read(loop) == Mirrored()
+
+
+def test_tasks_of_a_large_import_that_was_committed_late_are_found(loop: Loop) -> None:
+    loop.remote.lately = 5
+    loop.fill(10)
+    late = loop.remote.tick()
+    loop.label([1])
     read(loop)
-    assert {row.task_id: row.shown_serving_id for row in loop.store.labels(PROJECT)} == {1: "v1-r1", 2: None}
+    loop.remote.add_task(11)
+    loop.remote.tasks[11] = replace(loop.remote.tasks[11], updated_at=late)
+    assert read(loop).tasks_added == 1
+    assert read(loop) == Mirrored()
+
+
+@pytest.mark.parametrize("size", [50, 2000])
+def test_the_questions_grow_with_the_changes(loop: Loop, size: int) -> None:
+    loop.fill(size)
+    read(loop)
+    rest(loop)
+    loop.remote.calls.clear()
+    loop.label(range(1, 11))
+    assert read(loop).revisions_added == 10
+    assert loop.remote.calls == ["changed_tasks", "changed_tasks page", "changed_lately"]
+
+
+def test_a_config_that_was_changed_in_label_studio_is_followed(loop: Loop) -> None:
+    loop.fill(2)
+    loop.label([1])
+    reconcile_project(loop.runtime, PROJECT)
+    first = loop.project.label_config
+    loop.remote.config = first.replace('<Choice value="land"/>', '<Choice value="land"/><Choice value="sky"/>')
+    loop.remote.annotate(2, "sky")
+    reconcile_project(loop.runtime, PROJECT)
+    assert loop.project.label_config == loop.remote.config
+    with loop.store.read() as connection:
+        known = {xml: name for xml, name in connection.execute(select(configs.c.xml, configs.c.config_hash))}
+        query = select(revisions.c.task_id, revisions.c.config_hash)
+        carried = {task_id: name for task_id, name in connection.execute(query)}
+    assert carried == {1: known[first], 2: known[loop.remote.config]} and len(known) == 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"text": "half \ud83d"}, {"text": "nul \x00 here"}, {"n": 2**70}, {"text": "\u2028 ß 😀"}],
+    ids=["surrogate", "nul", "large number", "unicode"],
+)
+def test_an_odd_task_is_read_like_any_other(loop: Loop, odd: dict[str, Any]) -> None:
+    loop.fill(2)
+    loop.remote.add_task(3, odd, group="g" * 1000, content="c" * 1000)
+    loop.remote.annotate(3, result=[{"value": odd}])
+    read(loop)
+    (task,) = loop.store.tasks(PROJECT, 3)
+    (label,) = loop.store.labels(PROJECT)
+    assert task.data == odd and label.result == [{"value": odd}]
+    assert read(loop) == Mirrored() and sweep(loop) == Mirrored()

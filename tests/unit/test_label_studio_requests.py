@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelloop.errors import ServiceDown, ServiceError, UsageError
-from labelloop.label_studio import LabelStudio
+from labelloop.label_studio import LabelStudio, ShownPrediction
 from labelloop.label_studio.rows import moment, wire_moment
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,18 +47,18 @@ class TaskList:
         included = query.get("selectedItems", {}).get("included")
         if included is not None:
             found = [t for t in found if t["id"] in included]
-        found.sort(key=lambda t: t[query["ordering"][0].removeprefix("tasks:")])
-        return httpx.Response(200, json={"tasks": found[: int(request.url.params["page_size"])]})
+        (ordering,) = query["ordering"]
+        found.sort(key=lambda t: t[ordering.rpartition(":")[2]], reverse=ordering.startswith("-"))
+        answer = {"tasks": found[: int(request.url.params["page_size"])], "total": len(found)}
+        return httpx.Response(200, json=answer)
 
     @staticmethod
-    def _passes(row: dict[str, Any], rule: dict[str, str]) -> bool:
+    def _passes(row: dict[str, Any], rule: dict[str, Any]) -> bool:
         key = rule["filter"].removeprefix("filter:tasks:")
+        if rule["operator"] == "in":
+            return bool(rule["value"]["min"] <= row[key] <= rule["value"]["max"])
         have, want = (row[key], rule["value"]) if key == "updated_at" else (row[key], int(rule["value"]))
-        return {
-            "greater": have > want,
-            "greater_or_equal": have >= want,
-            "equal": have == want,
-        }[rule["operator"]]
+        return bool({"greater": have > want, "equal": have == want}[rule["operator"]])
 
 
 @given(st.lists(st.integers(0, 4), max_size=30), st.integers(1, 7), st.integers(0, 5))
@@ -66,7 +66,7 @@ def test_every_changed_task_comes_once_whatever_the_ties(seconds: list[int], pag
     server = TaskList([task(i + 1, second) for i, second in enumerate(seconds)])
     pages = list(client(server).changed_tasks(1, T0 + timedelta(seconds=since), page_size))
     rows = [row for page in pages for row in page]
-    assert sorted(row.task_id for row in rows) == [i + 1 for i, s in enumerate(seconds) if s >= since]
+    assert sorted(row.task_id for row in rows) == [i + 1 for i, s in enumerate(seconds) if s > since]
     assert [row.updated_at for row in rows] == sorted(row.updated_at for row in rows)
     assert all(0 < len(page) <= page_size for page in pages)
 
@@ -84,24 +84,79 @@ def test_a_task_changed_while_reading_comes_again_and_none_is_lost() -> None:
     assert set(seen) == set(range(1, 8))
 
 
-def test_versions_are_fetched_only_for_tasks_that_began_from_a_prediction() -> None:
+@settings(deadline=None)
+@given(st.sets(st.integers(1, 400), max_size=60), st.integers(1, 9), st.integers(0, 50))
+def test_spans_hold_every_id_once_and_leave_no_gap(ids: set[int], page_size: int, after: int) -> None:
+    spans = list(client(TaskList([task(i, 0) for i in ids])).task_spans(1, after, page_size))
+    assert [row.task_id for span in spans for row in span.rows] == sorted(i for i in ids if i > after)
+    assert [span.after for span in spans] == [after, *(span.last for span in spans[:-1])]
+    assert spans[-1].last is None
+    for span in spans:
+        assert (
+            all(span.after < row.task_id <= (span.last or 10**9) for row in span.rows) and len(span.rows) <= page_size
+        )
+
+
+def test_a_small_project_is_one_question_and_ids_of_others_between_are_passed_quickly() -> None:
+    server = TaskList([task(i, 0) for i in range(1, 51)])
+    assert len(list(client(server).task_spans(1))) == 1 and server.asked == 1
+    server = TaskList([task(i, 0) for i in (*range(1, 301), *range(5_000_000, 5_000_300))])
+    assert sum(len(span.rows) for span in client(server).task_spans(1, page_size=100)) == 600
+    assert server.asked < 40
+
+
+def test_pages_of_large_tasks_get_smaller_and_of_slow_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelloop.label_studio.listing.LARGE_ANSWER", 20_000)
+    server = TaskList([task(i, 0, data={"text": "x" * 5_000}) for i in range(1, 31)])
+    sizes: list[int] = []
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        sizes.append(int(request.url.params["page_size"]))
+        if sizes[-1] > 20:
+            raise httpx.ReadTimeout("too slow", request=request)
+        return server(request)
+
+    rows = [row for span in client(serve).task_spans(1, page_size=100) for row in span.rows]
+    assert [row.task_id for row in rows] == list(range(1, 31))
+    assert sizes[:3] == [100, 50, 25] and set(sizes[5:]) <= {1, 2, 3, 4, 5, 6}
+
+
+def test_a_server_that_never_answers_is_said_so() -> None:
+    def silent(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("too slow", request=request)
+
+    with pytest.raises(ServiceDown, match="did not answer in time"):
+        list(client(silent).task_spans(1))
+
+
+def test_predictions_are_asked_for_apart() -> None:
     annotation = {"id": 5, "result": [], "completed_by": {"id": 3}, "parent_prediction": 9}
     times = {"created_at": wire_moment(T0), "updated_at": wire_moment(T0)}
-    predictions = [{"id": 9, "model_version": "v1", "result": []}]
-    tasks = [task(1, 1, annotations=[annotation | times], predictions=predictions), task(2, 2, predictions=predictions)]
-    server = TaskList(tasks)
-    ((first, second),) = client(server).changed_tasks(1)
-    assert (first.predictions, second.predictions) == ({9: "v1"}, {})
+    predictions = [{"id": 9, "task": 1, "model_version": None, "score": 0.5, "result": [{"id": "r"}], **times}]
+    server = TaskList([task(1, 1, annotations=[annotation | times], predictions=predictions), task(2, 2)])
+    ((first, _),) = client(server).changed_tasks(1)
     assert (first.annotations[0].person_id, first.annotations[0].parent_prediction) == (3, 9)
-    assert server.asked == 2
+    assert client(server).predictions_of(1, [1]) == [ShownPrediction(9, 1, "", T0, 0.5, [{"id": "r"}])]
 
 
-def test_sweep_reads_ids_and_says_when_the_server_cut_them() -> None:
+def test_a_light_listing_says_when_the_server_cut_the_ids() -> None:
     long = ",".join(str(n) for n in range(1000, 1200))[:500]
     rows = [task(1, 1, annotations_ids="7,8", total_annotations=2), task(2, 1, annotations_ids=long), task(3, 1)]
-    swept = client(TaskList(rows)).sweep(1, page_size=2)
+    spans = client(TaskList(rows)).light_spans(1, page_size=2)
+    swept = [row for span in spans for row in span.rows]
     assert [s.annotation_ids for s in swept] == [frozenset({7, 8}), None, frozenset()]
     assert swept[0].n_submitted == 2
+    listed, total = client(TaskList(rows)).changed_lately(1, T0, at_most=2)
+    assert ([row.task_id for row in listed], total) == ([1, 2], 3)
+    assert client(TaskList(rows)).newest_change(1) == T0 + timedelta(seconds=1)
+    assert client(TaskList([])).newest_change(1) is None
+    assert client(TaskList(rows)).task_ids(1) == {1, 2, 3}
+
+
+def test_half_a_surrogate_pair_comes_through() -> None:
+    content = b'{"tasks": [{"id": 1, "data": {"text": "\\ud83d"}}]}'
+    answer = client(lambda request: httpx.Response(200, content=content)).request("GET", "/api/tasks/")
+    assert answer["tasks"][0]["data"]["text"] == "\ud83d"
 
 
 def test_times_keep_their_microseconds_also_when_there_are_none() -> None:
