@@ -1,77 +1,228 @@
-"""CSV: one row per label of each truth annotation, with where it came from; opens safely in a spreadsheet."""
+"""CSV: labels.csv with one row per label, its geometry, where it came from and the task's data; safe in a spreadsheet.
+
+With the task `classify` or `textcat` the table is wide: one row per task, three columns for each choice.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from labelloop.datasets import Dataset, regions_of
-from sync.formats.report import Written
-from sync.formats.source import ExportOptions, Item, items_of
+from labelloop.datasets import Schema
+from labelloop.errors import DataError
+from labelloop.label_config import Control
+from sync.formats.csv_cells import cell_of, escaped_column
+from sync.formats.csv_reading import DATA, read_csv
+from sync.formats.csv_wide import LABEL, WideTable, takes_several, task_choices, wide_columns
+from sync.formats.examples import Example
+from sync.formats.fitting import CONFIG
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.format_options import chosen_options
+from sync.formats.label_table import COLUMNS, LabelTable, copied_images
+from sync.formats.rows import ControlFacts, control_facts
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FILE = "labels.csv"
-COLUMNS = (
-    "task_id", "annotation_id", "control", "kind", "region_id", "label", "x", "y", "w", "h", "rot", "width", "height",
-    "start", "end", "text", "data", "split", "annotator", "at", "shown_serving_id", "rev_hash", "source",
-    "review_status",
-)  # fmt: skip
-LOSSES = (
-    "annotations of other people than the one that counts as truth",
-    "regions without labels, relations, and the points of polygons and brushes",
-    "a cell that a spreadsheet would run as a formula has ' before it",
-)
-#: First characters with which a spreadsheet takes a cell for a formula (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Where the image of a task is, where images are copied.
+FILE_COLUMN = "file"
+OPTIONS = {"data": ("columns", "json", "none"), "escape": ("yes", "no")}
+#: Data keys that become columns at most; more are not columns but something else.
+MAX_DATA_COLUMNS = 1000
 
 
-def write_csv(dataset: Dataset, folder: Path, options: ExportOptions) -> Written:
-    """Write labels.csv (RFC 4180, UTF-8); a task in which nothing was marked has one row without a label."""
-    items = objects = 0
-    skipped: list[tuple[int, str]] = []
-    with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\r\n")
-        table.writeheader()
-        for item in items_of(dataset):
-            items += 1
-            rows = regions_of(item.task_id, item.annotation_id, item.result)
-            objects += len(rows)
-            skipped += _without_label(item)
-            for row in rows or [{"task_id": item.task_id, "annotation_id": item.annotation_id}]:
-                table.writerow({name: escaped(value) for name, value in (row | _origin(item, row)).items()})
-    return Written(items, objects, tuple(skipped), LOSSES, (FILE,), {"columns": list(COLUMNS)})
+@dataclass(frozen=True)
+class Details:
+    """What is written: the table's columns without the data's, the controls in it, and how data and formulas go in."""
+
+    task: str | None
+    columns: Schema
+    controls: Mapping[str, ControlFacts]
+    choices: tuple[Control, ...]
+    data: str
+    escape: bool
 
 
-def count_csv(folder: Path) -> tuple[int, int]:
-    """(tasks, labels) as they lie on the disk."""
-    with (folder / FILE).open(encoding="utf-8", newline="") as file:
-        rows = [(row["task_id"], row["label"]) for row in csv.DictReader(file)]
-    return len({task for task, _ in rows}), sum(1 for _, label in rows if label)
+def plan_csv(plan: Plan) -> Details:
+    """One row per label, or per task; DataError when there is no choice to make the wide table of."""
+    options = chosen_options(plan, OPTIONS)
+    choices: tuple[Control, ...] = ()
+    if plan.task is not None:
+        choices = task_choices(plan.config)
+        if not choices:
+            raise DataError("a table with one row per task needs <Choices> or <Taxonomy> in the label config")
+    columns = wide_columns(choices) if choices else COLUMNS
+    columns = (*columns, (FILE_COLUMN, "string")) if plan.options.images else columns
+    return Details(plan.task, columns, control_facts(plan), choices, options["data"], options["escape"] == "yes")
 
 
-def escaped(value: Any) -> Any:
-    """A text cell that a spreadsheet could take for a formula gets a ' before it; numbers stay as they are."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def write_csv(plan: Plan, examples: Iterable[Example], part: Part) -> None:
+    """The part's rows, without a header."""
+    details: Details = plan.details
+    table = (
+        WideTable(details.choices, details.controls)
+        if details.choices
+        else LabelTable(details.controls, negatives=True)
+    )
+    data = DataColumns(details.data, escape=details.escape)
+    files: list[str] = []
+    for example in examples:
+        part.item(example.split)
+        table.add(example, part, FILE)
+        data.add(example.data)
+        files.append(_joined(copied_images(plan, example, part)))
+    part.notes["data"] = data.types
+    rows, number = table.frame()
+    if plan.options.images:
+        rows = rows.with_columns(_gathered(FILE_COLUMN, files, number))
+    if details.escape:
+        rows = rows.with_columns(escaped_column(name) for name, type_ in details.columns if type_ == "string")
+    cells = data.frame()
+    whole = rows.hstack(cells[number]) if cells.width else rows
+    whole.write_csv(part.fragment(FILE), include_header=False, line_terminator="\r\n", datetime_format=_AT)
 
 
-def _origin(item: Item, row: dict[str, Any]) -> dict[str, Any]:
-    origins = {region.get("id"): region.get("origin") for region in item.result}
-    return {
-        "data": orjson.dumps(item.data, option=orjson.OPT_SORT_KEYS).decode(),
-        "split": item.split,
-        "annotator": item.annotator,
-        "at": item.at.isoformat(),
-        "shown_serving_id": item.shown_serving_id,
-        "rev_hash": item.rev_hash,
-        "source": origins.get(row.get("region_id")) or "manual",
-        "review_status": "unreviewed",
+def _joined(files: Sequence[str | None]) -> str:
+    """The image file of a task, as a JSON list where there are several."""
+    return orjson.dumps(files).decode() if len(files) > 1 else (files[0] or "") if files else ""
+
+
+def _gathered(name: str, of_tasks: Sequence[str], number: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(name, of_tasks, dtype=pl.String)[number]
+
+
+_AT = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+
+class DataColumns:
+    """The data of a part's tasks in columns: one per key, in the order in which they come; or all as JSON; or nothing."""
+
+    def __init__(self, how: str, *, escape: bool) -> None:
+        self._how, self._escape = how, escape
+        self._columns: dict[str, list[str | None]] = {}
+        self._tasks = 0
+        self.types: dict[str, str] = {}
+        """key -> "text", "json" (nothing there is a text) or "mixed"."""
+
+    def add(self, data: Mapping[str, Any]) -> None:
+        """The data of the next task."""
+        if self._how == "json":
+            self._columns.setdefault("data", []).append(orjson.dumps(data).decode())
+        elif self._how == "columns":
+            for key, value in data.items():
+                if value is None:
+                    continue
+                column = self._columns.setdefault(DATA + key, [])
+                column.extend([None] * (self._tasks - len(column)))
+                column.append(cell_of(value, escape=self._escape))
+                found = "text" if isinstance(value, str) else "json"
+                if self.types.setdefault(key, found) != found:
+                    self.types[key] = "mixed"
+        self._tasks += 1
+
+    def frame(self) -> pl.DataFrame:
+        """One row per task."""
+        import polars as pl
+
+        return pl.DataFrame(
+            [
+                pl.Series(name, column + [None] * (self._tasks - len(column)), dtype=pl.String)
+                for name, column in self._columns.items()
+            ]
+        )
+
+
+def join_csv(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
+    """The header and the parts; a part whose tasks lack some key gets empty cells for it."""
+    details: Details = plan.details
+    types: dict[str, str] = {}
+    for part in parts:
+        for key, found in part.notes["data"].items():
+            types[key] = found if types.get(key, found) == found else "mixed"
+    if len(types) > MAX_DATA_COLUMNS:
+        raise DataError(
+            f"the tasks' data has {len(types)} different keys, and a table takes {MAX_DATA_COLUMNS} as columns; "
+            "use the option data=json (one column with all of it) or data=none"
+        )
+    fixed = [name for name, _ in details.columns]
+    wanted = [DATA + key for key in types]
+    header = [*fixed, *(["data"] if details.data == "json" else wanted)]
+    with (folder / FILE).open("wb", buffering=1 << 20) as file:
+        file.write(_line(header))
+        for part in parts:
+            own = [DATA + key for key in part.notes["data"]]
+            for piece in fragments(scratch, FILE, [part]):
+                if own == wanted:
+                    append_file(piece, file)
+                else:
+                    whole = _widened(piece, [*fixed, *own], header)
+                    whole.write_csv(file, include_header=False, line_terminator="\r\n")
+    (folder / CONFIG).write_text(plan.config.xml, encoding="utf-8")
+    extra = {
+        "columns": header,
+        "json_columns": [DATA + key for key, found in types.items() if found == "json"],
+        "mixed_columns": [DATA + key for key, found in types.items() if found == "mixed"],
+        "escaped": details.escape,
     }
+    return Joined((FILE, CONFIG), extra)
 
 
-def _without_label(item: Item) -> Iterator[tuple[int, str]]:
-    for region in item.result:
-        if not regions_of(item.task_id, item.annotation_id, [region]):
-            yield item.task_id, f"region {region.get('id')}: {region.get('type')} has no label to put in a row"
+def _line(cells: Sequence[str]) -> bytes:
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().encode()
+
+
+def _widened(piece: Path, columns: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    rows = pl.read_csv(piece, has_header=False, new_columns=list(columns), infer_schema=False)
+    return rows.select(
+        pl.col(name) if name in columns else pl.lit(None, dtype=pl.String).alias(name) for name in wanted
+    )
+
+
+def count_csv(plan: Plan, folder: Path) -> tuple[int, int]:
+    """(tasks, labels) as they lie on the disk."""
+    import polars as pl
+
+    details: Details = plan.details
+    rows = pl.scan_csv(folder / FILE, infer_schema=False)
+    counted = [_labels_in(control) for control in details.choices] or [pl.col("kind").count()]
+    found = rows.select(pl.col("task_id").n_unique(), *counted)
+    tasks, *labels = found.collect(engine="streaming").row(0)
+    return tasks, sum(labels)
+
+
+def _labels_in(control: Control) -> pl.Expr:
+    import polars as pl
+
+    column = pl.col(LABEL + control.name)
+    if takes_several(control):
+        return column.str.json_decode(pl.List(pl.String)).list.len().sum().alias(control.name)
+    return column.count()
+
+
+def losses_of_csv(plan: Plan) -> tuple[str, ...]:
+    """What the table cannot say."""
+    details: Details = plan.details
+    told = ["annotations of other people than the one that counts as truth", "the task's meta"]
+    if details.choices:
+        told.append("everything but the choices about a task as a whole")
+    if details.data == "columns":
+        told.append('in the data, an empty text and null are an empty cell; 5 and "5" are one where a key has both')
+    elif details.data == "none":
+        told.append("the task's data")
+    return tuple(told)
+
+
+FORMAT = Format("csv", ("classify", "textcat"), plan_csv, write_csv, join_csv, count_csv, losses_of_csv, read_csv)
