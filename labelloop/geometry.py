@@ -22,7 +22,7 @@ def rectangle_points(value: Mapping[str, Any], width: float, height: float) -> l
         x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
         w, h = float(value["width"]) * width / 100, float(value["height"]) * height / 100
         turn = math.radians(float(value.get("rotation") or 0.0))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"expected numbers x, y, width and height in a rectangle, got {dict(value)}") from error
     if not math.isfinite(x + y + w + h + turn):
         raise DataError(f"expected finite numbers in a rectangle, got {dict(value)}")
@@ -58,13 +58,25 @@ def rectangle_value(corners: Points, width: float, height: float) -> dict[str, f
     }
 
 
+def polygon_points(value: Mapping[str, Any], width: float, height: float) -> list[tuple[float, float]]:
+    """The corners in pixels of a region's polygon; DataError unless they are three finite ones or more."""
+    across, down = width / 100, height / 100
+    try:
+        points = [(float(x) * across, float(y) * down) for x, y in value["points"]]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError("expected a list of [x, y] in points") from error
+    if len(points) < 3 or not all(math.isfinite(x + y) for x, y in points):
+        raise DataError(f"expected three finite points or more, got {len(points)}")
+    return points
+
+
 def ellipse_axes(value: Mapping[str, Any], width: float, height: float) -> list[tuple[float, float]]:
     """The centre of a region's ellipse and its two half axes as seen from there, in pixels; DataError on a bad number."""
     try:
         x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
         across, down = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
         turn = math.radians(float(value.get("rotation") or 0.0))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"expected numbers x, y, radiusX and radiusY in an ellipse, got {dict(value)}") from error
     if not math.isfinite(x + y + across + down + turn):
         raise DataError(f"expected finite numbers in an ellipse, got {dict(value)}")
@@ -99,7 +111,7 @@ def upright_box(value: Mapping[str, Any], width: float, height: float) -> tuple[
     try:
         x0, y0 = value["x"] * width / 100, value["y"] * height / 100
         x1, y1 = x0 + value["width"] * width / 100, y0 + value["height"] * height / 100
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         return None
     if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
         return None
