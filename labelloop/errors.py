@@ -6,7 +6,8 @@ LabelloopError
 ├── DataError             input that cannot be used: a broken file, a config that does not parse
 │   └── MediaError        one task's image or document; carries a reason code
 ├── ServiceError          Label Studio, Redis, MLflow, the database or a backend did not do what was asked
-│   └── ServiceDown       it could not be reached at all; trying again later may help
+│   ├── ServiceDown       it could not be reached at all; trying again later may help
+│   └── StoreFull         the database has no room left
 ├── LeaseLost             another worker took this work over; stop at once, write nothing more
 └── NotReady              asked too early (no labels yet, no model yet); the message says what is missing
 
@@ -54,6 +55,10 @@ class ServiceError(LabelloopError):
 
 class ServiceDown(ServiceError):
     """A service could not be reached; the call may be repeated later."""
+
+
+class StoreFull(ServiceError):
+    """The database's disk is full; what the transaction had written is undone."""
 
 
 class LeaseLost(LabelloopError):

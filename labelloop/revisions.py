@@ -20,6 +20,11 @@ def revision_hash(result: Sequence[Any], state: str, ground_truth: bool) -> str:
     return content_hash([list(result), state, ground_truth])
 
 
+def config_hash(xml: str) -> str:
+    """SHA-256 hex of a label config's text."""
+    return hashlib.sha256(xml.encode()).hexdigest()
+
+
 def _canonical(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

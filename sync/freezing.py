@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from labelloop.datasets import SCHEMA_VERSION, Dataset, dataset_id_of, entries_o
 from labelloop.errors import MediaError, NotReady
 from labelloop.label_config import parse_label_config
 from labelloop.media import keep_file
+from labelloop.revisions import config_hash
 from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
@@ -37,11 +37,6 @@ def truth_of(labels: Iterable[LabelRow]) -> set[int]:
         if best is None or (label.updated_at, label.annotation_id) > (best.updated_at, best.annotation_id):
             chosen[label.task_id] = label
     return {label.annotation_id for label in chosen.values()}
-
-
-def config_hash(xml: str) -> str:
-    """SHA-256 hex of a label config's text."""
-    return hashlib.sha256(xml.encode()).hexdigest()
 
 
 def manifest_body(project: ProjectRow, labels: list[LabelRow], options: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from sqlalchemy import select
 from labelloop.label_studio import LabelStudio, SweptTask, TaskRow
 from labelloop.label_studio.listing import IdSpan
 from labelloop.progress import Counting, not_counted
+from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
 from labelloop.store.leases import HeldLease
 from labelloop.store.shown import put_shown
 from labelloop.store.tables import revisions, tasks
 from labelloop.store.types import utc_now
-from sync.freezing import config_hash
 from sync.mirroring.cursor import LATE_COMMITS, Cursor, move_cursor, read_cursor
 from sync.mirroring.revisions import put_revisions
 from sync.mirroring.shown import what_was_shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
 
-from labelloop.errors import ServiceDown, SettingsError
+from labelloop.errors import ServiceDown, SettingsError, StoreFull
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -31,13 +33,35 @@ def open_engine(database_url: str) -> Engine:
     if url.get_backend_name() == "postgresql" and url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, json_deserializer=_loads)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30.0}, json_deserializer=_loads)
-    event.listen(engine, "connect", _sqlite_on_connect)
-    event.listen(engine, "begin", _sqlite_on_begin)
+        engine = create_engine(url, pool_pre_ping=True, json_serializer=_dumps, json_deserializer=_loads)
+    else:
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        wait = {"timeout": 30.0}
+        engine = create_engine(url, connect_args=wait, json_serializer=_dumps, json_deserializer=_loads)
+        event.listen(engine, "connect", _sqlite_on_connect)
+        event.listen(engine, "begin", _sqlite_on_begin)
+    event.listen(engine, "handle_error", _say_when_full)
     return engine
+
+
+def _say_when_full(context: ExceptionContext) -> None:
+    """StoreFull in place of the driver's error where the database has no room left; its transaction is undone."""
+    cause = context.original_exception
+    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100"
+    if full and context.engine is not None:
+        raise StoreFull(
+            f"the database {context.engine.url.render_as_string(hide_password=True)} has no room left ({cause}): nothing "
+            "of this step was stored; free space on its disk and run it again, it goes on from where it stands"
+        ) from cause
+
+
+def _dumps(value: Any) -> str:
+    """The JSON of a column."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # lone surrogates, numbers beyond 64 bits
+        return json.dumps(value, separators=(",", ":"))
 
 
 def _loads(text: str | bytes) -> Any:
@@ -72,17 +96,33 @@ def _alembic_config(connection: Connection) -> Config:
     return config
 
 
+def known_schemas() -> list[str]:
+    """Every schema version that this release can read, oldest first."""
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    return [script.revision for script in reversed(list(scripts.walk_revisions()))]
+
+
+def newest_schema() -> str:
+    """The schema version that this release works with."""
+    return known_schemas()[-1]
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version; several processes may call it at once.
 
-    Raises ServiceDown when the database cannot be reached.
+    Raises ServiceDown when the database cannot be reached, SettingsError when its schema is of a newer release.
     """
     try:
         with engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-            newest = ScriptDirectory.from_config(_alembic_config(connection)).get_current_head()
-            if current == newest:
+            if current == newest_schema():
                 return
+            if current is not None and current not in known_schemas():
+                raise SettingsError(
+                    f"the database {engine.url.render_as_string(hide_password=True)} has schema {current}, and this "
+                    f"release of labelloop knows none newer than {newest_schema()}: install the release that wrote it, or "
+                    "set LABELLOOP_DATABASE_URL to another database"
+                )
         with engine.connect().execution_options(writing=True) as connection, connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(7355608)"))

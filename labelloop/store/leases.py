@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from labelloop.errors import LeaseLost
+from labelloop.errors import LeaseLost, StoreFull
 from labelloop.store.tables import leases
 from labelloop.store.types import utc_now
 
@@ -133,7 +133,7 @@ class HeldLease:
         self._stop.set()
         self._thread.join(timeout=self.ttl_s)
         # A store that is away must not hide why the work ended; the lease then runs out by itself.
-        with suppress(SQLAlchemyError):
+        with suppress(SQLAlchemyError, StoreFull):
             release(self.store, self.lease)
 
     def _renew_until_stopped(self) -> None:
@@ -144,7 +144,7 @@ class HeldLease:
             except LeaseLost:
                 self._lost.set()
                 return
-            except SQLAlchemyError:
+            except (SQLAlchemyError, StoreFull):
                 # The store is away for the moment: `check` gives up by itself once the time that was granted is over.
                 continue
 

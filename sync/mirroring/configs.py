@@ -8,11 +8,11 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from labelloop.label_studio import LabelStudio
+from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
 from labelloop.store.leases import HeldLease
 from labelloop.store.tables import configs
 from labelloop.store.types import utc_now
-from sync.freezing import config_hash
 
 log = logging.getLogger(__name__)
 
