@@ -24,7 +24,7 @@ from sync.formats.examples import Example
 from sync.formats.fitting import CONFIG
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
 from sync.formats.format_options import chosen_options
-from sync.formats.label_table import COLUMNS, LabelTable, copied_images
+from sync.formats.label_table import COLUMNS, LabelTable, copied_images, offset_notes
 from sync.formats.rows import ControlFacts, control_facts
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ def join_csv(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone])
         "json_columns": [DATA + key for key, found in types.items() if found == "json"],
         "mixed_columns": [DATA + key for key, found in types.items() if found == "mixed"],
         "escaped": details.escape,
+        **offset_notes(parts),
     }
     return Joined((FILE, CONFIG), extra)
 

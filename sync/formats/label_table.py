@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import orjson
 from labelloop.datasets import Schema
 from labelloop.values import Region
 from sync.formats.examples import Example
-from sync.formats.format import Part, Plan
+from sync.formats.format import Part, PartDone, Plan
 from sync.formats.provenance import standing_of
 from sync.formats.rows import BESIDE, GEOMETRY, Cells, ControlFacts, regions_in_cells
 
@@ -52,12 +53,12 @@ class LabelTable:
         self, example: Example, region: Region, facts: ControlFacts | None, cells: Cells, at: int, part: Part, file: str
     ) -> None:
         source, confidence = standing_of(example, region)
-        head = (region.get("id"), region.get("from_name"), region["type"])
-        tail = (*cells.shape, *cells.beside, confidence, source, region.get("origin"), at)
-        for label in cells.labels or _UNLABELLED:
+        region_id, control, kind, labels, shape, beside, origin = cells
+        tail = (*shape, *beside, confidence, source, origin, at)
+        for label in labels or _UNLABELLED:
             class_id = facts.class_ids.get(label) if facts is not None and label is not None else None
             part.object(example, region, label or "", class_id, file)
-            self._rows.append((*head, label, class_id, *tail))
+            self._rows.append((region_id, control, kind, label, class_id, *tail))
 
     def frame(self) -> tuple[pl.DataFrame, pl.Series]:
         """The rows with COLUMNS (JSON as text), and of each the number of its task in this part."""
@@ -81,6 +82,14 @@ def copied_images(plan: Plan, example: Example, part: Part) -> list[str | None]:
         part.copy_image(picture, place, example.task_id)
         files.append(place if picture.file is not None else None)
     return files
+
+
+def offset_notes(parts: Iterable[PartDone]) -> dict[str, Any]:
+    """How many spans were not counted in code points, as the manifest says it; see `locate_spans`."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part.notes.get("offsets", {}))
+    return {"offset_notes": dict(sorted(total.items()))}
 
 
 _UNLABELLED: tuple[None] = (None,)

@@ -62,7 +62,7 @@ def labelled_rows(
             result = []
             for region in item.regions:
                 found = fitted(region, chosen)
-                if isinstance(found, str):
+                if isinstance(found, str):  # the reason
                     rejected.append(Unread(item.source, "misfit", f"region {region.get('id')}: {found}"))
                 else:
                     result.append(found)

@@ -62,9 +62,13 @@ class ControlFacts:
 class Cells(NamedTuple):
     """A region in cells. `shape` holds those of GEOMETRY, `beside` those of BESIDE; JSON is still what it says."""
 
+    region_id: str | None
+    control: str | None
+    kind: str
     labels: Sequence[str]
     shape: Sequence[Any]
     beside: Sequence[Any]
+    origin: str | None
 
 
 def control_facts(plan: Plan) -> dict[str, ControlFacts]:
@@ -127,7 +131,10 @@ def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = N
         raise DataError("it has no type")
     if value is None or isinstance(value, dict):
         labels, shape, more = _value_in_cells(kind, value or {}, place)
-        return Cells(labels, shape, _beside(region, facts, more))
+        beside, origin = _beside(region, facts, more), region.get("origin")
+        return Cells(
+            _text(region.get("id")), _text(region.get("from_name")), kind, labels, shape, beside, _text(origin)
+        )
     raise DataError("its value is no object")
 
 
@@ -230,6 +237,10 @@ def _beside(region: Region, facts: ControlFacts | None, more: dict[str, Any]) ->
     if not _OWN.issuperset(region):
         rest |= {key: said for key, said in region.items() if key not in _OWN}
     return width, height, item, parent, rest or None
+
+
+def _text(said: Any) -> str | None:
+    return said if said is None or isinstance(said, str) else str(said)
 
 
 def _turn(width: Any) -> int | None:
