@@ -98,7 +98,8 @@ class _Joining:
         one, other = int(self.group[near.earlier]), int(self.group[near.row])
         if one == other or (self._fixed[one] and self._fixed[other]):
             return
-        kept, gone = (other, one) if self._fixed[other] else (one, other)
+        # The project's group stays, else the one that came first.
+        kept, gone = sorted((one, other), key=lambda group: (not self._fixed[group], group))
         self.group[self.group == gone] = kept
         self._joined.add(kept)
 
