@@ -143,6 +143,11 @@ class ExportReader:
         """The tasks of a run; DataError names the first that is none."""
         return [_task(task, number) for number, task in enumerate(self._decoded(span, _TASKS), span.number)]
 
+    def values(self, span: Span) -> list[Any]:
+        """The tasks of a run just as they are in the file."""
+        found: list[Any] = orjson.loads(b"[%b]" % self._content[span.first : span.after])
+        return found
+
     def _decoded(self, span: Span, decoder: msgspec.json.Decoder[list[Any]]) -> list[Any]:
         content = b"[%b]" % self._content[span.first : span.after]
         try:

@@ -39,15 +39,17 @@ class LabelTable:
         self._tasks: list[tuple[Any, ...]] = []
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, example: Example, part: Part, file: str) -> None:
-        """The labels of one task; each is counted as an object of the file."""
+    def add(self, example: Example, part: Part, file: str) -> int:
+        """The labels of one task, and how many they are; each is counted as an object of the file."""
         at = len(self._tasks)
         self._tasks.append(told_of(example))
         before = len(self._rows)
         for region, facts, cells in regions_in_cells(example, self._controls, part):
             self._add(example, region, facts, cells, at, part, file)
-        if self._negatives and len(self._rows) == before:
+        found = len(self._rows) - before
+        if self._negatives and not found:
             self._rows.append((*_NO_LABEL, at))
+        return found
 
     def _add(
         self, example: Example, region: Region, facts: ControlFacts | None, cells: Cells, at: int, part: Part, file: str

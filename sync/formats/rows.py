@@ -70,6 +70,11 @@ class Cells(NamedTuple):
     beside: Sequence[Any]
     origin: str | None
 
+    @property
+    def offsets(self) -> tuple[int | None, int | None]:
+        """Start and end in code points."""
+        return self.shape[_START], self.shape[_END]
+
 
 def control_facts(plan: Plan) -> dict[str, ControlFacts]:
     """The controls of a plan by name."""
