@@ -62,12 +62,12 @@ def write_label_studio(plan: Plan, examples: Iterable[Example], part: Part) -> N
                 part.object(example, region, label, ids.get(label), FILE)
         more = {"ground_truth": example.ground_truth}
         as_prediction = details.kind == "predictions"
-        label = {"result": result, **({"model_version": VERSION} if as_prediction else more)}
+        written = {"result": result, **({"model_version": VERSION} if as_prediction else more)}
         task = {
             "id": example.task_id,
             "data": example.data,
             "meta": {**example.meta, "labelloop": _told(example, files)},
-            details.kind: [label],
+            details.kind: [written],
         }
         file.write(orjson.dumps(task, option=orjson.OPT_UTC_Z) + b",\n")
 
