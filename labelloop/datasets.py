@@ -1,19 +1,23 @@
 """A dataset version on disk: immutable Parquet tables and a manifest, named by the hash of what they hold.
 
-    <folder>/manifest.json    schema version, project, entries, label config, classes, filters, policy, split
+    <folder>/manifest.json    body: schema version, project, entries, label config, classes, filters, policy, split;
+                              beside it, not in the hash: parent, time, counts, what was forgotten
              tasks.parquet    task_id, data (JSON), meta (JSON), group_key, role, split {"train", "holdout"}
              labels.parquet   one row per label: LABELS_SCHEMA; `is_truth` marks one per task, `result` is JSON
              regions.parquet  one row per region of a truth label: REGIONS_SCHEMA
 
-Tables are in order of the task id, and row group k of labels.parquet holds the labels of the tasks in row group k of
-tasks.parquet: a version is read part by part in bounded memory. A training sees a *materialised* copy: the same tables,
-and media/<task_id>-<n><suffix> for tasks that have media.
+Row group k of labels.parquet holds the labels of the tasks in row group k of tasks.parquet, each in order of the task id: a
+version is read part by part in bounded memory. A training sees a *materialised* copy: the same tables, and
+media/<task_id>-<n><suffix> for tasks that have media.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+#: The tables of a version.
+TABLES = ("tasks", "labels", "regions")
 
 #: Columns as (name, type): a type is a name of `pyarrow.type_for_alias`, or "time" for UTC with microseconds.
 Schema = Sequence[tuple[str, str]]
@@ -38,11 +45,13 @@ TASKS_SCHEMA: Schema = (
     ("task_id", "int64"), ("data", "string"), ("meta", "string"), ("group_key", "string"), ("role", "string"),
     ("split", "string"),
 )  # fmt: skip
+#: `shown_version` is the model version behind the suggestion that the annotator saw, `fired_rules` the rules behind it
+#: (a JSON list); `left_out` says why a label could not be the truth, null where it could.
 LABELS_SCHEMA: Schema = (
     ("task_id", "int64"), ("annotation_id", "int64"), ("annotator", "int64"), ("at", "time"), ("rev_hash", "string"),
     ("lead_time_s", "float64"), ("shown_serving_id", "string"), ("ground_truth", "bool"), ("source", "string"),
     ("review_status", "string"), ("n_labels", "int64"), ("n_agreeing", "int64"), ("is_truth", "bool"),
-    ("result", "string"),
+    ("result", "string"), ("shown_version", "string"), ("fired_rules", "string"), ("left_out", "string"),
 )  # fmt: skip
 REGIONS_SCHEMA: Schema = (
     ("task_id", "int64"), ("annotation_id", "int64"), ("control", "string"), ("kind", "string"),
@@ -70,6 +79,11 @@ class Dataset:
     @property
     def label_config(self) -> LabelConfig:
         return _parsed(self.manifest["body"]["label_config"])
+
+    @property
+    def forgotten(self) -> frozenset[int]:
+        """The tasks whose content was erased after the version was made."""
+        return frozenset(int(each["task_id"]) for each in self.manifest.get("forgotten") or ())
 
     @cached_property
     def tasks(self) -> pl.DataFrame:
@@ -124,15 +138,19 @@ def dataset_id_of(body: Mapping[str, Any]) -> str:
 
 
 class Entries:
-    """The labels of a version, gathered in any order, as what the manifest keeps of them; 48 bytes each."""
+    """What a version holds, gathered in any order, as what the manifest keeps of it; 48 bytes for a task or a label."""
 
     def __init__(self) -> None:
         self._rows = bytearray()
 
-    def add(self, task_id: int, annotation_id: int, rev_hash: str) -> None:
-        """One label; `rev_hash` is 64 hex digits."""
-        self._rows += task_id.to_bytes(8, "big", signed=True) + annotation_id.to_bytes(8, "big", signed=True)
-        self._rows += bytes.fromhex(rev_hash)
+    def add(self, task_id: int, annotation_id: int, rev_hash: str, facts: Sequence[Any] = ()) -> None:
+        """One label: the hash of its content, and what else the version says of it (plain values and times)."""
+        content = rev_hash.encode() + orjson.dumps(facts)
+        self._rows += _ROW.pack(task_id, annotation_id, hashlib.sha256(content).digest())
+
+    def add_task(self, task_id: int, content: Sequence[Any]) -> None:
+        """One task with everything that the version says of it."""
+        self._rows += _ROW.pack(task_id, _IS_TASK, hashlib.sha256(json_bytes(content)).digest())
 
     def extend(self, rows: bytes) -> None:
         """What another process gathered (`bytes(entries)`)."""
@@ -142,20 +160,30 @@ class Entries:
         return bytes(self._rows)
 
     def to_json(self) -> dict[str, Any]:
-        """{"count", "sha256"}: of (task id, annotation id, both 8 bytes big endian, rev_hash as bytes), sorted."""
+        """{"count" (of labels), "tasks", "sha256"}: over the rows in order of task and annotation id, a task's own first."""
         import numpy as np
 
-        rows = np.frombuffer(bytes(self._rows), dtype=[("task", ">i8"), ("annotation", ">i8"), ("hash", "V32")])
-        ordered = rows[np.lexsort((rows["annotation"], rows["task"]))]
-        return {"count": len(rows), "sha256": hashlib.sha256(ordered.tobytes()).hexdigest()}
+        kind = [("task", ">i8"), ("annotation", ">i8"), ("hash", "V32")]
+        rows = np.frombuffer(self._rows, dtype=kind)
+        order = np.lexsort((rows["annotation"], rows["task"]))
+        digest = hashlib.sha256()
+        for start in range(0, len(order), 100_000):
+            digest.update(rows[order[start : start + 100_000]].tobytes())
+        tasks = int((rows["annotation"] == _IS_TASK).sum())
+        return {"count": len(rows) - tasks, "tasks": tasks, "sha256": digest.hexdigest()}
 
 
-def entries_of_rows(keys: Iterable[tuple[int, int, str]]) -> dict[str, Any]:
-    """The manifest's entries of labels given as (task id, annotation id, rev_hash)."""
-    entries = Entries()
-    for task_id, annotation_id, rev_hash in keys:
-        entries.add(task_id, annotation_id, rev_hash)
-    return entries.to_json()
+_ROW = struct.Struct(">qq32s")
+#: In place of an annotation's id.
+_IS_TASK = -1
+
+
+def json_bytes(value: Any) -> bytes:
+    """Canonical JSON; also of what orjson refuses (lone surrogates, numbers of more than 64 bits)."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def regions_of(task_id: int, annotation_id: int, result: Iterable[Region]) -> list[dict[str, Any]]:
@@ -192,6 +220,7 @@ class DatasetWriter:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.counts = Counter({"tasks": 0, "labels": 0, "truths": 0, "regions": 0})
         self._files = {
             name: _open_table(folder / f"{name}.parquet", schema)
             for name, schema in (("tasks", TASKS_SCHEMA), ("labels", LABELS_SCHEMA), ("regions", REGIONS_SCHEMA))
@@ -208,21 +237,33 @@ class DatasetWriter:
         for name, rows in (("tasks", tasks), ("labels", labels), ("regions", [_plain(row) for row in regions])):
             file = self._files[name]
             file.write_table(_table(rows, file.schema), row_group_size=max(len(rows), 1))
+            self.counts[name] += len(rows)
+        self.counts["truths"] += sum(1 for label in labels if label["is_truth"])
 
-    def finish(self, body: Mapping[str, Any], parent: str | None, created_at: str) -> str:
-        """Close the tables, write the manifest last, and return the version's id."""
+    def finish(
+        self, body: Mapping[str, Any], parent: str | None, created_at: str, told: Mapping[str, Any] | None = None
+    ) -> str:
+        """Close the tables, write the manifest last, and return the version's id; `told` is no part of the hash."""
         self.close()
         dataset_id = dataset_id_of(body)
-        manifest = {"dataset_id": dataset_id, "parent": parent, "created_at": created_at, "body": dict(body)}
-        partial = self.folder / "manifest.json.part"
-        partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-        partial.replace(self.folder / "manifest.json")
+        manifest = {
+            "dataset_id": dataset_id, "parent": parent, "created_at": created_at, "counts": dict(self.counts),
+            **(told or {}), "body": dict(body),
+        }  # fmt: skip
+        write_manifest(self.folder, manifest)
         return dataset_id
 
     def close(self) -> None:
         """Close the tables without making them a version."""
         for file in self._files.values():
             file.close()
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Put a manifest in its place at once."""
+    partial = folder / f"{MANIFEST}.part"
+    partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    partial.replace(folder / MANIFEST)
 
 
 def write_dataset(
@@ -251,19 +292,22 @@ def write_dataset(
 def read_dataset(folder: Path) -> Dataset:
     """Open a dataset version; DataError when the folder holds none or the manifest does not match its id."""
     try:
-        manifest = orjson.loads((folder / "manifest.json").read_bytes())
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise DataError(f"{folder} holds no readable dataset version ({MANIFEST}): {error}") from error
+    return Dataset(folder, read_manifest(content, str(folder)))
+
+
+def read_manifest(content: bytes, where: str) -> dict[str, Any]:
+    """A manifest that is what its id says; DataError names `where` it lies."""
+    try:
+        manifest: dict[str, Any] = orjson.loads(content)
         body, dataset_id = manifest["body"], manifest["dataset_id"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no readable dataset version (manifest.json): {error}") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{where} holds no readable dataset version ({MANIFEST}): {error}") from error
     if dataset_id_of(body) != dataset_id:
-        raise DataError(f"{folder}: the manifest was changed after it was written; make the version again")
-    return Dataset(folder, manifest)
-
-
-def parts_of(dataset: Dataset) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """The version part by part: (rows of tasks, rows of their labels), in order of the task id."""
-    for number in range(part_count(dataset.path)):
-        yield read_part(dataset.path, number)
+        raise DataError(f"{where}: the manifest was changed after it was written; make the version again")
+    return manifest
 
 
 def part_count(folder: Path) -> int:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from labelloop.errors import NotReady, ServiceDown
 
@@ -115,6 +115,22 @@ def fetch(uri: str, into: Path) -> Path:
     return into
 
 
+def is_published(uri: str) -> bool:
+    """Whether something finished lies at an address."""
+    if is_local(uri):
+        return local_path(uri).is_dir()
+    with remote(uri) as (filesystem, path):
+        return bool(filesystem.exists(f"{path}/{MARKER}"))
+
+
+def set_aside(folder: Path) -> None:
+    """Remove a local copy at once, as others see it: by a rename first."""
+    doomed = _partial(folder.parent, folder.name)
+    with suppress(FileNotFoundError):
+        folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def names_below(uri: str) -> list[str]:
     """The names of the finished folders directly below an address, sorted; none where the address does not exist."""
     if is_local(uri):
@@ -142,6 +158,17 @@ def read_file(uri: str, name: str) -> bytes:
             return bytes(filesystem.cat_file(f"{path}/{name}"))
     except FileNotFoundError as error:
         raise NotReady(f"{uri} has no {name}; was it moved or emptied?") from error
+
+
+@contextmanager
+def opened_file(uri: str, name: str) -> Iterator[IO[bytes]]:
+    """One file of a published folder, opened for reading here and there; of a remote one only those pieces are read."""
+    if is_local(uri):
+        with (local_path(uri) / name).open("rb") as file:
+            yield file
+        return
+    with remote(uri) as (filesystem, path), filesystem.open(f"{path}/{name}", "rb") as file:
+        yield file
 
 
 def replace_file(uri: str, name: str, content: Path) -> None:

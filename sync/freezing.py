@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from labelloop import folders
-from labelloop.datasets import SCHEMA_VERSION, Dataset, dataset_id_of, entries_of_rows, read_dataset, write_dataset
-from labelloop.errors import MediaError, NotReady
-from labelloop.label_config import parse_label_config
+from labelloop.class_schema import ClassTable
+from labelloop.config_editing import dataset_config
+from labelloop.datasets import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    TABLES,
+    Dataset,
+    DatasetWriter,
+    Entries,
+    read_dataset,
+)
+from labelloop.errors import MediaError, NotReady, UsageError
+from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.media import keep_file
-from labelloop.revisions import config_hash
-from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
+from labelloop.progress import Counting, not_counted
+from labelloop.store import ProjectRow, Store
+from labelloop.store.classes import assigned_hash, class_table, schema_version
+from labelloop.store.decisions import decisions_end
+from labelloop.store.forgotten import tombstones
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
-from labelloop.values import Outcome, Region
-from sync.trigger import LabelKey, label_key
+from labelloop.values import ROLES, Outcome
+from sync.formats.policies import Policy, checked_policy, truth_of, voting_controls
+from sync.frozen_rows import label_rows, note_task, task_row
+from sync.stored_labels import LabelledTask, count_labelled, labelled_tasks
+from sync.trigger import LabelKey
+from sync.version_erasing import erase_from_version
 
 log = logging.getLogger(__name__)
 
@@ -29,31 +48,25 @@ log = logging.getLogger(__name__)
 FROZEN_ROLES = ("pool", "blind", "holdout")
 
 
-def truth_of(labels: Iterable[LabelRow]) -> set[int]:
-    """Annotation ids of the label that counts as each task's truth: the latest by time, then by id."""
-    chosen: dict[int, LabelRow] = {}
-    for label in labels:
-        best = chosen.get(label.task_id)
-        if best is None or (label.updated_at, label.annotation_id) > (best.updated_at, best.annotation_id):
-            chosen[label.task_id] = label
-    return {label.annotation_id for label in chosen.values()}
+@dataclass(frozen=True)
+class Frozen:
+    """A dataset version that was made, or found to be there (`known`).
+
+    `counts` has tasks, labels, truths and regions; `left_out` tells of how many tasks nothing is the truth, by reason;
+    `dropped` counts regions that are gone because their class was retired.
+    """
+
+    dataset_id: str
+    uri: str
+    known: bool
+    counts: Mapping[str, int]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-def manifest_body(project: ProjectRow, labels: list[LabelRow], options: dict[str, Any]) -> dict[str, Any]:
-    """What a dataset version is, and so what its id is made of."""
-    config = parse_label_config(project.label_config)
-    body: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "project": project.project_id,
-        "entries": entries_of_rows(label_key(label) for label in labels),
-        "label_config": project.label_config,
-        "config_hash": config_hash(project.label_config),
-        "classes": {control.name: list(control.classes) for control in config.controls},
-        "filters": {"roles": list(FROZEN_ROLES)},
-        "policy": "latest",
-        "split": {"train": "roles pool and blind", "holdout": "role holdout"},
-    }
-    return body | ({"options": options} if options else {})
+def config_hash(xml: str) -> str:
+    """SHA-256 hex of a label config's text."""
+    return hashlib.sha256(xml.encode()).hexdigest()
 
 
 def freeze(
@@ -63,22 +76,141 @@ def freeze(
     *,
     parent: str | None = None,
     options: dict[str, Any] | None = None,
+    policy: str = "latest",
 ) -> str:
-    """Write the current labels as a dataset version below `artifacts` and return its id; NotReady without labels."""
-    labels = [label for label in store.labels(project.project_id) if label.role in FROZEN_ROLES]
-    if not labels:
-        raise NotReady(f"project {project.title!r} has no labels yet; label some tasks first")
-    body = manifest_body(project, labels, options or {})
-    dataset_id = dataset_id_of(body)
-    uri = dataset_uri(artifacts, dataset_id)
-    truth = truth_of(labels)
-    labelled = {label.task_id for label in labels}
-    tasks = [_task_row(task) for task in store.tasks(project.project_id) if task.task_id in labelled]
-    rows = [_label_row(label, label.annotation_id in truth) for label in labels]
-    with tempfile.TemporaryDirectory(prefix="labelloop-freeze-") as folder:
-        write_dataset(Path(folder) / dataset_id, body, tasks, rows, parent, utc_now().isoformat())
-        folders.publish(Path(folder) / dataset_id, uri)
-    return dataset_id
+    """Write the labels as they are as a dataset version below `artifacts` and return its id; NotReady without labels."""
+    return freeze_version(store, project, artifacts, parent=parent, options=options, policy=policy).dataset_id
+
+
+def freeze_version(
+    store: Store,
+    project: ProjectRow,
+    artifacts: str,
+    *,
+    parent: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    policy: str = "latest",
+    roles: Sequence[str] = FROZEN_ROLES,
+    count: Counting = not_counted,
+) -> Frozen:
+    """The same, with what came of it; memory is bounded by a run of 1,000 tasks.
+
+    `roles` are those of the tasks that may be in it. The version appears whole or not at all; where it is there already,
+    nothing is written. UsageError for an unknown policy or role.
+    """
+    begun = utc_now()
+    freezing = _Freezing(store, project, checked_policy(policy), checked_roles(roles), options or {})
+    with folders.in_the_making(folders.join(artifacts, "datasets")) as folder:
+        dataset_id = freezing.write(folder, parent, count)
+        uri = dataset_uri(artifacts, dataset_id)
+        known = folders.is_published(uri)
+        if not known:
+            folders.publish(folder, uri)
+    # A task that was forgotten while it was being written: whoever forgets it may have looked before this was there.
+    late = [stone.task_id for stone in tombstones(store, project.project_id, since=begun)]
+    if late:
+        erase_from_version(uri, late)
+    return Frozen(dataset_id, uri, known, dict(freezing.counts), dict(freezing.left_out), dict(freezing.dropped))
+
+
+class _Freezing:
+    """One version in the making."""
+
+    def __init__(
+        self, store: Store, project: ProjectRow, policy: Policy, roles: tuple[str, ...], options: Mapping[str, Any]
+    ) -> None:
+        self.store, self.project, self.policy, self.roles, self.options = store, project, policy, roles, options
+        self.table: ClassTable = class_table(store, project)
+        self.config: LabelConfig = parse_label_config(dataset_config(project.label_config, self.table))
+        self.entries = Entries()
+        self.counts: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+
+    def write(self, folder: Path, parent: str | None, count: Counting) -> str:
+        """Write the version into a folder; its id."""
+        total = count_labelled(self.store, self.project.project_id, self.roles)
+        writer = DatasetWriter(folder)
+        try:
+            for part in labelled_tasks(self.store, self.project.project_id, self.roles):
+                writer.add(*self._rows(part))
+                count("tasks", writer.counts["tasks"], max(total, writer.counts["tasks"]))
+            self.counts = writer.counts
+            if not self.counts["labels"]:
+                raise NotReady(f"project {self.project.title!r} has no labels yet; label some tasks first")
+            return writer.finish(self._body(), parent, utc_now().isoformat(), self._told())
+        finally:
+            writer.close()
+
+    def _rows(self, part: Sequence[LabelledTask]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        voting = voting_controls(self.config)
+        tasks: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
+        for each in part:
+            task, labels = each.task, each.labels
+            left_out = [self._read(label) for label in labels]
+            able = [index for index, reason in enumerate(left_out) if reason is None]
+            truth = truth_of([labels[index] for index in able], self.policy, voting)
+            if truth is None:
+                self.left_out[next(filter(None, left_out), None) or "the policy finds no truth among its labels"] += 1
+            else:
+                truth = truth.at(able[truth.index])
+            about = (task.task_id, task.data, task.meta, task.group_key, task.role)
+            note_task(self.entries, *about, labels, truth)
+            tasks.append(task_row(*about))
+            shown = [(label.shown_version, label.fired_rules) for label in labels]
+            rows += label_rows(task.task_id, labels, truth, shown, left_out)
+        return tasks, rows
+
+    def _read(self, label: Any) -> str | None:
+        """Bring a label to today's classes; why it cannot be a truth, or None."""
+        read = self.table.read(label.task_id, label.annotation_id, label.result)
+        label.result = read.result
+        for control, name in read.dropped:
+            self.dropped[f"{control}/{name}"] += 1
+        return read.problem
+
+    def _body(self) -> dict[str, Any]:
+        """What the version is, and so what its id is made of."""
+        body: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "project": self.project.project_id,
+            "entries": self.entries.to_json(),
+            "label_config": self.config.xml,
+            "config_hash": config_hash(self.project.label_config),
+            "classes": {control.name: list(control.classes) for control in self.config.controls},
+            "class_table": self.table.to_json(),
+            "filters": {"roles": list(self.roles), "states": ["submitted"], "kinds": ["human"]},
+            "policy": self.policy,
+            "split": {"train": "the other roles", "holdout": "role holdout"},
+        }
+        if self.table.assigned:
+            body["assigned"] = assigned_hash(self.table)
+        if self.policy == "majority":
+            body["voting"] = {"controls": [c.name for c in voting_controls(self.config)], "others": "latest"}
+        return body | ({"options": dict(self.options)} if self.options else {})
+
+    def _told(self) -> dict[str, Any]:
+        """What the manifest says besides: no part of the id."""
+        schema = schema_version(self.store, self.project.project_id)
+        return {
+            "title": self.project.title,
+            "class_schema": {"number": schema.number, "hash": schema.hash} if schema else None,
+            "decisions": decisions_end(self.store, self.project.project_id).to_json(),
+            "left_out": dict(sorted(self.left_out.items())),
+            "dropped": dict(sorted(self.dropped.items())),
+        }
+
+
+def checked_roles(roles: Sequence[str]) -> tuple[str, ...]:
+    """These roles in their usual order; UsageError for one that is none."""
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise UsageError(f"expected roles among {list(ROLES)}, got {unknown or 'none'}")
+    return tuple(role for role in ROLES if role in roles)
+
+
+# -- versions by their id ---------------------------------------------------------------------------------------------
 
 
 def dataset_uri(artifacts: str, dataset_id: str) -> str:
@@ -87,8 +219,14 @@ def dataset_uri(artifacts: str, dataset_id: str) -> str:
 
 
 def open_dataset(artifacts: str, dataset_id: str, cache: Path) -> Dataset:
-    """A dataset version for reading; a remote one is copied into `cache` first."""
-    return read_dataset(folders.fetch(dataset_uri(artifacts, dataset_id), cache / dataset_id))
+    """A dataset version for reading; a remote one is copied into `cache` first, and again when something was forgotten."""
+    uri = dataset_uri(artifacts, dataset_id)
+    copy = cache / dataset_id
+    if not folders.is_local(uri) and copy.is_dir():
+        kept = copy / MANIFEST
+        if not kept.is_file() or kept.read_bytes() != folders.read_file(uri, MANIFEST):
+            folders.set_aside(copy)
+    return read_dataset(folders.fetch(uri, copy))
 
 
 def entries_of(dataset: Dataset) -> set[LabelKey]:
@@ -96,34 +234,7 @@ def entries_of(dataset: Dataset) -> set[LabelKey]:
     return dataset.entries()
 
 
-def _task_row(task: TaskRow) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "data": orjson.dumps(task.data).decode(),
-        "meta": orjson.dumps(task.meta).decode(),
-        "group_key": task.group_key,
-        "role": task.role,
-        "split": "holdout" if task.role == "holdout" else "train",
-    }
-
-
-def _label_row(label: LabelRow, is_truth: bool) -> dict[str, Any]:
-    return {
-        "task_id": label.task_id,
-        "annotation_id": label.annotation_id,
-        "annotator": label.person_id,
-        "at": label.updated_at,
-        "rev_hash": label.rev_hash,
-        "lead_time_s": label.lead_time_s,
-        "shown_serving_id": label.shown_serving_id,
-        "is_truth": is_truth,
-        "result": orjson.dumps(_plain(label.result)).decode(),
-    }
-
-
-def _plain(result: list[Region]) -> list[Region]:
-    """A person's regions without the scores that accepted suggestions carry over."""
-    return [{key: value for key, value in region.items() if key != "score"} for region in result]
+# -- for a training ---------------------------------------------------------------------------------------------------
 
 
 def lay_out(
@@ -136,22 +247,22 @@ def lay_out(
     """
     media = folder / "media"
     media.mkdir(parents=True, exist_ok=True)
-    for name in ("manifest.json", "tasks.parquet", "labels.parquet", "regions.parquet"):
+    for name in (MANIFEST, *(f"{table}.parquet" for table in TABLES)):
         shutil.copyfile(dataset.path / name, folder / name)
     failed: dict[int, str] = {}
     if fetch is None:
         return folder, failed
-    for row in dataset.tasks.select("task_id", "data").to_dicts():
+    for task_id, data in _task_data(dataset):
         check()
-        item = task_item(row["task_id"], orjson.loads(row["data"]), dataset.label_config, fetch)
+        item = task_item(task_id, data, dataset.label_config, fetch)
         if isinstance(item, Outcome):
-            failed[row["task_id"]] = item.status
+            failed[task_id] = item.status
             continue
         for number, found in enumerate(item.media.values()):
             if isinstance(found, MediaError):
-                failed[row["task_id"]] = found.reason
+                failed[task_id] = found.reason
                 break
-            keep_file(found, media / f"{row['task_id']}-{number}{found.suffix}")
+            keep_file(found, media / f"{task_id}-{number}{found.suffix}")
     if failed:
         log.warning("media left out", extra={"dataset": dataset.dataset_id, "tasks": dict(list(failed.items())[:20])})
         import polars as pl
@@ -159,3 +270,15 @@ def lay_out(
         kept = dataset.labels.filter(~pl.col("task_id").is_in(list(failed)))
         kept.write_parquet(folder / "labels.parquet")
     return folder, failed
+
+
+def _task_data(dataset: Dataset) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(task id, data) of the tasks that were not forgotten, row group by row group."""
+    import pyarrow.parquet as pq
+
+    forgotten = dataset.forgotten
+    with pq.ParquetFile(dataset.path / "tasks.parquet") as file:
+        for batch in file.iter_batches(batch_size=1000, columns=["task_id", "data"]):
+            for row in batch.to_pylist():
+                if row["task_id"] not in forgotten:
+                    yield row["task_id"], orjson.loads(row["data"])

@@ -18,6 +18,7 @@ from labelloop.label_studio.listing import IdSpan
 from labelloop.progress import Counting, not_counted
 from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
+from labelloop.store.forgotten import still_forgotten
 from labelloop.store.leases import HeldLease
 from labelloop.store.shown import put_shown
 from labelloop.store.tables import revisions, tasks
@@ -215,9 +216,13 @@ class Mirror:
             return Mirrored()
         shown = what_was_shown(self.store, self.client, self.project_id, page)
         with self.lease.writing() as connection:
+            created = {task.task_id: task.created_at for task in page}
+            forgotten = still_forgotten(self.store, connection, self.project_id, created)
+            page = [task for task in page if task.task_id not in forgotten]
             put = put_tasks(self.store, connection, self.project, self.policy, page, also_older=also_older)
             delete_tasks(self.store, connection, self.project_id, gone)
-            put_shown(self.store, connection, self.project_id, shown.new)
+            copies = [copy for copy in shown.new if copy.task_id not in forgotten]
+            put_shown(self.store, connection, self.project_id, copies)
             added, ended = put_revisions(
                 self.store, connection, self.project, self.config_hash, put.current, gone, shown.serving
             )

@@ -39,7 +39,8 @@ from sync.promotion import plan_cold_start, retirements
 from sync.quality import labels_at_last_check
 from sync.roles import RolePolicy
 from sync.runtime import Runtime
-from sync.trigger import Decision, decide, labels_since
+from sync.stored_labels import label_marks
+from sync.trigger import TRAINING_ROLES, Decision, decide, labels_since
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +123,9 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
     # Looked at first: a training that ends in between then holds this decision back, and is not counted from too early.
     running = running_training(store, project_id) is not None
     last = last_finished(store, project_id)
-    labels = store.labels(project_id)
+    # Before the labels are read: what comes meanwhile is new.
     seen = entries_of(_dataset(runtime, last)) if last else set()
-    since = labels_since(labels, seen)
+    since = labels_since(label_marks(store, project_id, TRAINING_ROLES), seen)
     if now and not running:
         decision = Decision(True, since, "asked for")
     else:

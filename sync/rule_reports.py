@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backends import backend_module
@@ -10,11 +10,13 @@ from labelloop.artefacts import fetch_artefact
 from labelloop.errors import UsageError
 from labelloop.label_config import parse_label_config
 from labelloop.store import ProjectRow
+from labelloop.store.classes import class_table
 from labelloop.store.trainings import version_row
 from labelloop.task_items import task_item
-from labelloop.values import TaskItem
-from sync.freezing import truth_of
+from labelloop.values import ROLES, Region, TaskItem
+from sync.formats.policies import truth_of
 from sync.runtime import Runtime
+from sync.stored_labels import labelled_tasks
 
 
 def report_rules(runtime: Runtime, project: ProjectRow, version: str | None) -> dict[str, Any]:
@@ -32,9 +34,7 @@ def report_rules(runtime: Runtime, project: ProjectRow, version: str | None) -> 
         what = f"has no version {version!r}; `labelloop models` lists them" if version else "serves no rules yet"
         raise UsageError(f"project {project.title!r} {what}; `labelloop register` brings in a rule file")
     folder = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")
-    labels = runtime.store.labels(project.project_id)
-    truth = truth_of(labels)
-    gold = {label.task_id: label.result for label in labels if label.annotation_id in truth}
+    gold = dict(_gold(runtime, project))
     module = backend_module(project.backend)
     use = module.load(folder).media_use
     config = parse_label_config(project.label_config)
@@ -45,6 +45,17 @@ def report_rules(runtime: Runtime, project: ProjectRow, version: str | None) -> 
     ]
     report = module.rule_report(folder, [item for item in items if isinstance(item, TaskItem)], gold)
     return {"project": project.project_id, "version": wanted, **report.to_json()}
+
+
+def _gold(runtime: Runtime, project: ProjectRow) -> Iterator[tuple[int, list[Region]]]:
+    """(task, regions) of the label that is each task's truth, with today's classes."""
+    table = class_table(runtime.store, project)
+    for part in labelled_tasks(runtime.store, project.project_id, ROLES):
+        for each in part:
+            truth = truth_of(each.labels, "latest", ())
+            if truth is not None:
+                label = each.labels[truth.index]
+                yield label.task_id, table.read(label.task_id, label.annotation_id, label.result).result
 
 
 def rules_text(report: Mapping[str, Any]) -> str:

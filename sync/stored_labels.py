@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select
 
 from labelloop.store import Store, TaskRow
 from labelloop.store.decisions import REVIEW, Decision, decisions_of, review_status
@@ -21,7 +21,6 @@ from labelloop.store.tables import outcomes, revisions, tasks
 from labelloop.values import Region
 from sync.formats.policies import latest_of_each
 
-LabelKey = tuple[int, int, str]
 #: Tasks that are read at once.
 PART = 1000
 
@@ -57,8 +56,8 @@ class LabelledTask:
 
 
 @dataclass(slots=True)
-class _Key:
-    """What says which label is a person's latest."""
+class LabelMark:
+    """What tells a label from others, without what it says."""
 
     task_id: int
     annotation_id: int
@@ -68,8 +67,8 @@ class _Key:
     role: str
 
 
-def label_keys(store: Store, project_id: int, roles: Sequence[str]) -> Iterator[LabelKey]:
-    """(task id, annotation id, rev_hash) of every label, without reading its result."""
+def label_marks(store: Store, project_id: int, roles: Sequence[str]) -> Iterator[LabelMark]:
+    """Every label, without reading its result."""
     r = revisions.c
     query = _current(
         store,
@@ -78,9 +77,9 @@ def label_keys(store: Store, project_id: int, roles: Sequence[str]) -> Iterator[
         select(r.task_id, r.annotation_id, r.person_id, r.updated_at, r.rev_hash, tasks.c.role),
     ).order_by(r.task_id)
     with store.read() as connection:
-        rows = (_Key(*row) for row in connection.execute(query, execution_options={"yield_per": 5000}))
+        rows = (LabelMark(*row) for row in connection.execute(query, execution_options={"yield_per": 5000}))
         for _, found in groupby(rows, attrgetter("task_id")):
-            yield from ((key.task_id, key.annotation_id, key.rev_hash) for key in latest_of_each(list(found)))
+            yield from latest_of_each(list(found))
 
 
 def labelled_tasks(store: Store, project_id: int, roles: Sequence[str]) -> Iterator[list[LabelledTask]]:
@@ -96,6 +95,13 @@ def labelled_tasks(store: Store, project_id: int, roles: Sequence[str]) -> Itera
             return
         yield _part(store, project_id, roles, found[0], found[-1], versions)
         after = found[-1]
+
+
+def count_labelled(store: Store, project_id: int, roles: Sequence[str]) -> int:
+    """How many tasks have labels."""
+    query = _current(store, project_id, roles, select(func.count(revisions.c.task_id.distinct())))
+    with store.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def _part(

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-
-from labelloop.store import LabelRow
+from typing import Protocol
 
 #: Roles whose labels train a model and count towards the next training.
 TRAINING_ROLES = ("pool", "blind")
 LabelKey = tuple[int, int, str]
+
+
+class Marked(Protocol):
+    """What the trigger looks at in a label."""
+
+    @property
+    def task_id(self) -> int: ...
+
+    @property
+    def annotation_id(self) -> int: ...
+
+    @property
+    def rev_hash(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -21,12 +36,12 @@ class Decision:
     reason: str
 
 
-def label_key(label: LabelRow) -> LabelKey:
+def label_key(label: Marked) -> LabelKey:
     """What makes a label the same label: its task, its annotation and the hash of its content."""
     return (label.task_id, label.annotation_id, label.rev_hash)
 
 
-def labels_since(labels: Iterable[LabelRow], seen: Collection[LabelKey]) -> int:
+def labels_since(labels: Iterable[Marked], seen: Collection[LabelKey]) -> int:
     """How many training labels the last finished attempt did not have; a corrected label counts again."""
     return sum(1 for label in labels if label.role in TRAINING_ROLES and label_key(label) not in seen)
 

@@ -39,7 +39,7 @@ def export_dataset(
 ) -> ExportReport:
     """Write the truth labels of a source into the folder `out_dir`, whole or not at all.
 
-    `classes` fixes the ids (default: the order of the config), `fetch` gives the local file of a media address where
+    `classes` fixes the ids (default: those of the source), `fetch` gives the local file of a media address where
     images are copied or sizes are missing, `workers` processes write parts of a large source. An earlier export in
     `out_dir` is replaced. UsageError for an unknown format or task; DataError when the labels do not fit the format, two
     tasks share an id, or what was written does not read back.
@@ -47,7 +47,7 @@ def export_dataset(
     found = open_version(source) if isinstance(source, Dataset) else source
     given = options or ExportOptions()
     form = load_format(format)
-    plan = make_plan(form, found.config, given, classes)
+    plan = make_plan(form, found.config, given, found.classes if classes is None else classes)
     several = workers if found.size_bytes() > PartRunner.SMALL else 1
     with whole_folder(out_dir) as folder, PartRunner(several, format) as runner:
         scratch = folder / ".parts"
@@ -67,25 +67,15 @@ def export_dataset(
     return report
 
 
-def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes: Sequence[ClassName] | None) -> Plan:
+def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes: Sequence[ClassName]) -> Plan:
     """What to write of a config; UsageError for an unknown task, DataError when the config does not fit."""
     if options.task is not None and options.task not in form.tasks:
         has = f"has the tasks {list(form.tasks)}" if form.tasks else "has no variants"
         raise UsageError(f"the format {form.name} {has}, got {options.task!r}")
-    listed = tuple(classes) if classes is not None else config_classes(config)
-    plan = Plan(form.name, options.task, config, listed, options)
+    plan = Plan(form.name, options.task, config, tuple(classes), options)
     details = form.plan(plan)
     task = getattr(details, "task", None) or options.task
     return replace(plan, details=details, task=task)
-
-
-def config_classes(config: LabelConfig) -> tuple[ClassName, ...]:
-    """The classes of a config in its order."""
-    return tuple(
-        ClassName(control.name, index, name)
-        for control in config.controls
-        for index, name in enumerate(control.classes)
-    )
 
 
 def checked_names(source: Source) -> frozenset[str]:

@@ -41,6 +41,10 @@ class Truth:
     index: int
     agreeing: int | None
 
+    def at(self, index: int) -> Truth:
+        """The same label at another place."""
+        return Truth(index, self.agreeing)
+
 
 def checked_policy(policy: str) -> Policy:
     """The policy of that name; UsageError lists those there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
+from labelloop.class_schema import table_of
 from labelloop.datasets import PART_TASKS, SCHEMA_VERSION, Dataset, Entries, dataset_id_of, part_count, read_part
 from labelloop.errors import DataError, NotReady
 from labelloop.export_files import ExportLabel, ExportReader, ExportTask, Span
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.values import Region
 from sync.formats.examples import Example, ExportOptions, split_of
+from sync.formats.format import ClassName
 from sync.formats.policies import Policy, latest_of_each, truth_of, voting_controls
+from sync.frozen_rows import note_task
 
 Kinds = Literal["human", "import"]
 _SOURCES = {"human": "person", "import": "import"}
@@ -45,6 +48,10 @@ class Source(Protocol):
     @property
     def config(self) -> LabelConfig:
         """The label config."""
+
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """Every class that there has been, in order of first appearance."""
 
     def parts(self) -> int:
         """How many parts there are."""
@@ -75,6 +82,11 @@ class ExportSource:
     spans: tuple[Span, ...]
     kinds: tuple[Kinds, ...] = ("human",)
 
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """The classes of the config in its order."""
+        return named_classes(table_of(self.config).to_json())
+
     def parts(self) -> int:
         """How many parts there are."""
         return len(self.spans)
@@ -92,13 +104,16 @@ class ExportSource:
         voting = voting_controls(self.config) if self.policy == "majority" else ()
         for task in _reader(self.path).tasks(self.spans[number]):
             labels = current_labels(task, self.kinds)
-            for label in labels:
-                found.entries.add(task.task_id, label.annotation_id, label.rev_hash)
+            if not labels:
+                found.left_out[_why_none(task)] += 1
+                continue
             truth = truth_of(labels, self.policy, voting)
+            group = group_of(task.data, task.meta)
+            note_task(found.entries, task.task_id, task.data, task.meta, group, "pool", labels, truth)
             if truth is None:
-                found.left_out[_why_none(task, labels)] += 1
+                found.left_out["no_truth"] += 1
             else:
-                yield _example(task, labels[truth.index], truth.agreeing, len(labels), options)
+                yield _example(task, group, labels[truth.index], truth.agreeing, len(labels), options)
 
     def identity(self, entries: Entries) -> tuple[str, Mapping[str, Any]]:
         """The same id as the dataset version that `dataset_from_export` writes."""
@@ -121,19 +136,16 @@ def current_labels(task: ExportTask, kinds: tuple[Kinds, ...]) -> list[ExportLab
     return latest_of_each([each for each in task.labels if each.state == "submitted" and each.kind in kinds])
 
 
-def _why_none(task: ExportTask, labels: list[ExportLabel]) -> str:
-    """Why a task has no truth: a key of LEFT_OUT."""
-    if labels:
-        return "no_truth"
+def _why_none(task: ExportTask) -> str:
+    """Why a task has no label that counts: a key of LEFT_OUT."""
     if any(label.state == "cancelled" for label in task.labels):
         return "only_skipped"
     return "not_by_people" if task.labels else "never_labelled"
 
 
 def _example(
-    task: ExportTask, label: ExportLabel, agreeing: int | None, n_labels: int, options: ExportOptions
+    task: ExportTask, group: str, label: ExportLabel, agreeing: int | None, n_labels: int, options: ExportOptions
 ) -> Example:
-    group = group_of(task.data, task.meta)
     consensus = agreeing is not None and n_labels > 1
     return Example(
         task.task_id, task.data, task.meta, group, split_of(group, None, task.meta, options), label.annotation_id,
@@ -165,6 +177,7 @@ def body_of(source: ExportSource, entries: Entries) -> dict[str, Any]:
         "label_config": config.xml,
         "config_hash": hashlib.sha256(config.xml.encode()).hexdigest(),
         "classes": {control.name: list(control.classes) for control in config.controls},
+        "class_table": table_of(config).to_json(),
         "filters": {"states": ["submitted"], "kinds": list(source.kinds)},
         "policy": source.policy,
         "split": {"train": "all"},
@@ -184,6 +197,11 @@ class DatasetSource:
     def policy(self) -> str:
         """How its truth was decided."""
         return str(self.manifest["body"].get("policy") or "latest")
+
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """The classes that the project had when the version was made; those of its config in an older version."""
+        return named_classes(self.manifest["body"].get("class_table") or table_of(self.config).to_json())
 
     def parts(self) -> int:
         """How many parts there are."""
@@ -211,6 +229,11 @@ class DatasetSource:
     def identity(self, entries: Entries) -> tuple[str, Mapping[str, Any]]:
         """What its manifest says."""
         return str(self.manifest["dataset_id"]), self.manifest["body"]
+
+
+def named_classes(table: Iterable[Mapping[str, Any]]) -> tuple[ClassName, ...]:
+    """A manifest's class table as the formats want it."""
+    return tuple(ClassName(each["control"], each["class_id"], each["name"], each["retired"]) for each in table)
 
 
 def open_version(dataset: Dataset) -> DatasetSource:

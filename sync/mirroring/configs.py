@@ -10,6 +10,7 @@ from sqlalchemy import select
 from labelloop.label_studio import LabelStudio
 from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
+from labelloop.store.classes import class_table
 from labelloop.store.leases import HeldLease
 from labelloop.store.tables import configs
 from labelloop.store.types import utc_now
@@ -29,7 +30,9 @@ def follow_config(store: Store, client: LabelStudio, project: ProjectRow, lease:
         store.set_label_config(connection, project.project_id, xml)
     if xml != project.label_config:
         log.info("label config changed", extra={"project": project.project_id, "config_hash": name})
-    return replace(project, label_config=xml)
+    followed = replace(project, label_config=xml)
+    class_table(store, followed)
+    return followed
 
 
 def _is_known(store: Store, project_id: int, name: str) -> bool:
