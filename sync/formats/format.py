@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
 from sync.formats.examples import Example, ExportOptions, Picture
-from sync.formats.media import PartMedia, copy_upright
+from sync.formats.media import PartMedia, copy_upright, upright_bytes
 from sync.formats.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -123,10 +123,25 @@ class Part:
 
     def copy_image(self, picture: Picture, place: str, task_id: int) -> None:
         """Copy the image's file to its place below the export's folder, upright; what is not at hand is noted."""
+        if self._at_hand(picture, task_id) and picture.file is not None:
+            self._note_turned(copy_upright(picture.file, self.folder / place))
+
+    def image_bytes(self, picture: Picture, task_id: int) -> bytes | None:
+        """What `copy_image` would write, for formats that hold images; None, which is noted, for one not at hand."""
+        if not self._at_hand(picture, task_id) or picture.file is None:
+            return None
+        content, turned = upright_bytes(picture.file)
+        self._note_turned(turned)
+        return content
+
+    def _at_hand(self, picture: Picture, task_id: int) -> bool:
         if picture.file is None:
             why = self._media.reasons.get(picture.address, "not fetched")
             self.skip(task_id, f"{picture.name}: image not copied ({why})")
-        elif copy_upright(picture.file, self.folder / place):
+        return picture.file is not None
+
+    def _note_turned(self, turned: bool) -> None:
+        if turned:
             self.notes["turned"] = self.notes.get("turned", 0) + 1
 
     def skip(self, task_id: int, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,15 +92,30 @@ def copy_upright(source: Path, target: Path) -> bool:
 
     True when it was turned (and, a JPEG, encoded again at quality 95).
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    turned = _turned(source)
+    if turned is None:
+        shutil.copyfile(source, target)
+    else:
+        target.write_bytes(turned)
+    return turned is not None
+
+
+def upright_bytes(source: Path) -> tuple[bytes, bool]:
+    """The file as `copy_upright` would copy it, and whether it was turned."""
+    turned = _turned(source)
+    return (source.read_bytes(), False) if turned is None else (turned, True)
+
+
+def _turned(source: Path) -> bytes | None:
+    """The file of an image that EXIF data turns, turned for good; None for one that stands upright."""
     from PIL import Image, ImageOps
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
-        turned = image.getexif().get(0x0112, 1) not in (0, 1)
-        if turned:
-            upright = ImageOps.exif_transpose(image)
-            options = {"quality": _QUALITY} if image.format == "JPEG" else {}
-            upright.save(target, format=image.format, **options)
-    if not turned:
-        shutil.copyfile(source, target)
-    return turned
+        if image.getexif().get(0x0112, 1) in (0, 1):
+            return None
+        upright = ImageOps.exif_transpose(image)
+        options = {"quality": _QUALITY} if image.format == "JPEG" else {}
+        file = io.BytesIO()
+        upright.save(file, format=image.format, **options)
+        return file.getvalue()
