@@ -254,7 +254,7 @@ class Answering:
             return (), forbidden or "error"
         if outcome.status != "ok":
             return (), outcome.status
-        shown = shown_regions(outcome, model.thresholds)
+        shown = [config.as_stored(region) for region in shown_regions(outcome, model.thresholds)]
         fitting = [region for region in shown if config.problem_with(region) is None]
         if shown and not fitting:
             return (), "class_not_in_config"
