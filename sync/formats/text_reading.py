@@ -1,0 +1,58 @@
+"""What the readers of text formats share: where read spans go in a config, splits by file names, our own manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from labelloop.errors import DataError
+from labelloop.label_config import Control, LabelConfig
+from sync.formats.publishing import MANIFEST
+
+_NAMED = (
+    ("val", re.compile(r"(?:^|[^a-z])(?:val|valid|validation|dev|devel|development|testa)(?![a-z])")),
+    ("test", re.compile(r"(?:^|[^a-z])(?:test|testb|eval|evaluation)(?![a-z])")),
+    ("train", re.compile(r"(?:^|[^a-z])(?:train|training)(?![a-z])|train(?![a-z])")),
+)
+
+
+class TextPlace:
+    """Where what was read goes: one <Text> of a config, and its controls of one tag."""
+
+    def __init__(self, config: LabelConfig, tag: str) -> None:
+        """DataError when the config has no such control on a <Text>."""
+        fitting = [control for control in config.controls if control.tag == tag and control.object_tag == "Text"]
+        if not fitting:
+            raise DataError(f"the label config has no <{tag}> on a <Text>; what was read has no place in it")
+        self.data_key = fitting[0].data_key
+        self._controls = [control for control in fitting if control.to_name == fitting[0].to_name]
+
+    def control_of(self, label: str, wanted: Any = None) -> Control | None:
+        """The control with a class, the one of the wanted name if it has it too; None where none has it."""
+        found = [control for control in self._controls if label in control.classes]
+        return next((control for control in found if control.name == wanted), found[0] if found else None)
+
+
+def split_named(path: Path) -> str | None:
+    """The split that the name of a file, or of the folder that it is in, stands for."""
+    for name in (path.stem.lower(), path.parent.name.lower()):
+        for split, pattern in _NAMED:
+            if pattern.search(name):
+                return split
+    return None
+
+
+def manifest_of(path: Path, format: str) -> Mapping[str, Any]:
+    """The manifest of our own export of a format, at a folder or beside a file; empty where there is none."""
+    for folder in (path, path.parent):
+        try:
+            manifest = orjson.loads((folder / MANIFEST).read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            continue
+        if isinstance(manifest, dict) and manifest.get("format") == format:
+            return manifest
+    return {}
