@@ -161,6 +161,16 @@ def joined(masks: Sequence[Mask]) -> Mask:
     )
 
 
+def resized(mask: Mask, width: int, height: int) -> Mask:
+    """The mask on an image of another size: each pixel is that of the old one at its centre."""
+    if (mask.width, mask.height) == (width, height):
+        return mask
+    _check_size(width, height)
+    rows = (2 * np.arange(height) + 1) * mask.height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * mask.width // (2 * width)
+    return mask_of_pixels(mask.pixels()[np.ix_(rows, columns)])
+
+
 def _of_toggles(toggles: Whole, width: int, height: int) -> Mask:
     """The mask that begins outside and changes at each of these places down the columns; two at one place are none."""
     places = _odd(toggles)
@@ -290,7 +300,7 @@ def _brush_runs(code: Sequence[int], width: int, height: int) -> tuple[Whole, Wh
     """(starts, ends) of the runs of pixels inside, row by row; takes memory by the length of the code alone."""
     _check_size(width, height)
     try:
-        inside, counts = _alpha_of(bytes(code), width * height * _CHANNELS)
+        inside, counts = _alpha_of(bytes([*code]), width * height * _CHANNELS)
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"expected the run-length code of a mask of {width} x {height} pixels: {error}") from error
     ends = np.cumsum(counts)

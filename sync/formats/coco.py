@@ -2,72 +2,75 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
 from labelloop.errors import DataError
-from labelloop.geometry import Points, bounds, clip_points_to_image, points_area, rectangle_points, upright_box
-from labelloop.label_config import Control
+from labelloop.geometry import upright_box
 from labelloop.values import Region
-from sync.formats.examples import SPLITS, Example, Picture, image_keys, labels_of
+from sync.formats.coco_plan import TASKS, CocoImage, Details, losses_of_coco, plan_coco
+from sync.formats.coco_poses import lost_relations, pose_lines
+from sync.formats.coco_reading import read_coco
+from sync.formats.coco_shapes import KINDS, coco_shape, is_drawn_twice
+from sync.formats.examples import SPLITS, Example, labels_of, no_place_for
+from sync.formats.flags import CROWD, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 
-SHAPES = {"RectangleLabels": "rectangle", "PolygonLabels": "polygon"}
 #: Pages of one task, where tasks have several images; the image's id is the task's times this, and the page.
 _PAGES = 1024
-FILES = {split: f"annotations/instances_{split}.json" for split in SPLITS}
-
-
-@dataclass(frozen=True)
-class Details:
-    """What is written: the controls by name, and the category of each class."""
-
-    controls: Mapping[str, Control]
-    categories: Mapping[str, int]
-    paged: bool
-    files: Mapping[str, str]
-
-
-def plan_coco(plan: Plan) -> Details:
-    """The controls with shapes; DataError when there are none."""
-    controls = [control for control in plan.config.controls if control.tag in SHAPES and control.object_tag == "Image"]
-    if not controls:
-        raise DataError("COCO needs <RectangleLabels> or <PolygonLabels> in the label config; choose another format")
-    keys = image_keys(plan.config)
-    categories = {name: index for index, name in enumerate(plan.class_names(*controls), start=1)}
-    return Details({control.name: control for control in controls}, categories, len(keys) > 1 or keys[0].listed, FILES)
+_FILES = {split: f"annotations/instances_{split}.json" for split in SPLITS}
 
 
 def write_coco(plan: Plan, examples: Iterable[Example], part: Part) -> None:
     """Fragments of each split: a line per image, and a line per annotation without its id."""
     details: Details = plan.details
+    lines_of = pose_lines if details.task == "pose" else _object_lines
     for example in examples:
-        for picture in example.pictures:
+        split, marks = example.split, marks_of(example.result, details.flags)
+        if not example.pictures:
+            part.skip(example.task_id, "its data names no image")
+            continue
+        for page, picture in enumerate(example.pictures):
+            if page >= _PAGES:
+                part.skip(example.task_id, f"{picture.file_name}: COCO takes {_PAGES} images of a task at most")
+                continue
             size = part.size_of(example, picture)
             if size is None:
                 continue
-            image_id = example.task_id * _PAGES + picture.index if details.paged else example.task_id
+            image_id = example.task_id * _PAGES + page if details.paged else example.task_id
             if plan.options.images:
-                part.copy_image(picture, f"images/{example.split}/{picture.name}", example.task_id)
-            images = part.fragment(f"images-{example.split}")
-            images.write(_image_line(example, picture, image_id, size))
-            part.item(example.split)
-            annotations = part.fragment(f"annotations-{example.split}")
-            for region in example.regions_on(picture):
-                _write_region(details, example, region, image_id, size, annotations, part)
+                part.copy_image(picture, FORMAT.place(split, picture.name), example.task_id)
+            image = CocoImage(example, picture, image_id, size, marks, _FILES[split])
+            part.fragment(f"images-{split}").write(_image_line(image))
+            part.item(split)
+            lines = lines_of(details, image, part)
+            if lines:
+                part.fragment(f"annotations-{split}").write(b"".join(lines))
+        for region in _lost(details, example):
+            part.skip(example.task_id, no_place_for(region, "COCO"))
 
 
-def _image_line(example: Example, picture: Picture, image_id: int, size: tuple[int, int]) -> bytes:
-    image = {
-        "id": image_id,
-        "file_name": picture.file_name,
-        "width": size[0],
-        "height": size[1],
+def _lost(details: Details, example: Example) -> Iterator[Region]:
+    """Regions on no image of the task, and relations that say nothing in the files."""
+    for region in example.strays():
+        if region.get("type") != "relation":
+            yield region
+    if details.task == "pose":
+        yield from lost_relations(details, example)
+    else:
+        yield from (region for region in example.result if region.get("type") == "relation")
+
+
+def _image_line(image: CocoImage) -> bytes:
+    example = image.example
+    said = {
+        "id": image.image_id,
+        "file_name": image.picture.file_name,
+        "width": image.size[0],
+        "height": image.size[1],
         "labelloop": {
             "task": example.task_id,
             "annotation": example.annotation_id,
@@ -78,80 +81,66 @@ def _image_line(example: Example, picture: Picture, image_id: int, size: tuple[i
             "version": example.shown_serving_id,
         },
     }
-    return orjson.dumps(image) + b"\n"
+    return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _write_region(
-    details: Details,
-    example: Example,
-    region: Region,
-    image_id: int,
-    size: tuple[int, int],
-    annotations: IO[bytes],
-    part: Part,
-) -> None:
-    control = details.controls.get(region.get("from_name") or "")
-    if control is None:
-        part.skip(example.task_id, f"region {region.get('id')}: COCO has no place for {region.get('type')}")
-        return
-    value = region.get("value") or {}
-    try:
-        bbox, corners, area = _shape(value, size)
-    except DataError as error:
-        part.skip(example.task_id, f"region {region.get('id')}: {error}")
-        return
-    if area <= 0:
-        part.skip(example.task_id, f"region {region.get('id')}: nothing of it is on the image")
-        return
-    for label in labels_of(region, control):
-        category = details.categories.get(label)
-        if category is None:
-            part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+def _object_lines(details: Details, image: CocoImage, part: Part) -> list[bytes]:
+    """The annotations of one image without key points."""
+    example, size, file, marks = image.example, image.size, image.file, image.marks
+    width, height = size
+    controls, categories, boxed = details.shapes, details.categories, details.task == "detect"
+    dumps, add = orjson.dumps, part.object
+    lines = []
+    for region in example.regions_on(image.picture):
+        name = region.get("from_name")
+        control = controls.get(name) if isinstance(name, str) else None
+        if control is None:
+            kept = str(name) in details.flags or region.get("type") == "relation"
+            if not kept and not is_drawn_twice(region, example.result, controls):
+                part.skip(example.task_id, no_place_for(region, "COCO"))
             continue
-        said = {
-            "image_id": image_id,
-            "category_id": category,
-            "bbox": bbox,
-            "segmentation": [corners],
-            "area": area,
-            "iscrowd": 0,
-            "labelloop": {
-                "region": region.get("id"),
-                "control": control.name,
-                "rotation": value.get("rotation") or 0,
-                "origin": region.get("origin"),
-            },
+        value, kind = region.get("value"), KINDS[control.tag]
+        box = upright_box(value, width, height) if kind == "rectangle" and isinstance(value, dict) else None
+        if box is not None and box[0] < box[2] and box[1] < box[3]:
+            shape = _box_json(*box)
+        else:
+            try:
+                found = coco_shape(kind, region, size, boxed=boxed)
+            except DataError as error:
+                part.skip(example.task_id, f"region {region.get('id')}: {error}")
+                continue
+            shape = dumps({"bbox": found.box, "segmentation": found.segmentation, "area": found.area})[1:-1]
+        labels = labels_of(region, control)
+        crowd = bool(marks) and CROWD in marks.get(str(region.get("id")), ())
+        ours = {
+            "region": region.get("id"),
+            "control": name,
+            "rotation": region["value"].get("rotation") or 0,
+            "origin": region.get("origin"),
         }
-        annotations.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)[1:])
-        part.object(example, region, label, category, details.files[example.split])
+        told = dumps(ours)
+        for label in labels if len(labels) == 1 else dict.fromkeys(labels):
+            category = categories.get(label)
+            if category is None:
+                part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+                continue
+            lines.append(
+                b'"image_id":%d,"category_id":%d,%b,"iscrowd":%d,"labelloop":%b}\n'
+                % (image.image_id, category, shape, crowd, told)
+            )
+            add(example, region, label, category, file)
+        if not labels:
+            part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+    return lines
 
 
-def _shape(value: Mapping[str, Any], size: tuple[int, int]) -> tuple[list[float], list[float], float]:
-    """(bbox, outline, area) of the part of a region on the image; area 0 when there is none."""
-    box = None if "points" in value else upright_box(value, *size)
-    if box is not None:
-        x0, y0, x1, y1 = box
-        area = (x1 - x0) * (y1 - y0) if x0 < x1 and y0 < y1 else 0.0
-        return [x0, y0, x1 - x0, y1 - y0], [x0, y0, x1, y0, x1, y1, x0, y1], area
-    outline = clip_points_to_image(_outline(value, size), *size)
-    if not outline:
-        return [], [], 0.0
-    x0, y0, x1, y1 = bounds(outline)
-    return [x0, y0, x1 - x0, y1 - y0], [at for point in outline for at in point], points_area(outline)
-
-
-def _outline(value: Mapping[str, Any], size: tuple[int, int]) -> Points:
-    """Corners in pixels of a rectangle or a polygon."""
-    if "points" not in value:
-        return rectangle_points(value, *size)
-    across, down = size[0] / 100, size[1] / 100
-    try:
-        points = [(float(x) * across, float(y) * down) for x, y in value["points"]]
-    except (TypeError, ValueError) as error:
-        raise DataError("expected a list of [x, y] in points") from error
-    if len(points) < 3 or not all(math.isfinite(x + y) for x, y in points):
-        raise DataError(f"expected three finite points or more, got {len(points)}")
-    return points
+def _box_json(x0: float, y0: float, x1: float, y1: float) -> bytes:
+    """The members of an upright box. Each number is made text once: that is most of the work."""
+    w, h = x1 - x0, y1 - y0
+    left, top, right, bottom, across, down, area = orjson.dumps((x0, y0, x1, y1, w, h, w * h))[1:-1].split(b",")
+    return b'"bbox":[%b,%b,%b,%b],"segmentation":[[%b,%b,%b,%b,%b,%b,%b,%b]],"area":%b' % (
+        left, top, across, down, left, top, right, top, right, bottom, left, bottom, area,
+    )  # fmt: skip
 
 
 def join_coco(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
@@ -161,22 +150,27 @@ def join_coco(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]
         {
             "info": {"description": "written by labelloop; manifest.json names the dataset version"},
             "licenses": [],
-            "categories": [{"id": i, "name": name, "supercategory": ""} for name, i in details.categories.items()],
+            "categories": _categories(details),
         }
     )
     files = []
     (folder / "annotations").mkdir()
-    for split in SPLITS:
+    for split, name in _FILES.items():
         if not any(part.items.get(split) for part in parts):
             continue
-        files.append(FILES[split])
-        with (folder / files[-1]).open("wb", buffering=1 << 20) as file:
+        files.append(name)
+        with (folder / name).open("wb", buffering=1 << 20) as file:
             file.write(head[:-1] + b',\n"images":[\n')
             _join_lines(fragments(scratch, f"images-{split}", parts), file)
             file.write(b'],\n"annotations":[\n')
             _join_numbered(fragments(scratch, f"annotations-{split}", parts), file)
             file.write(b"]}\n")
     return Joined(tuple(files), {"categories": dict(details.categories)})
+
+
+def _categories(details: Details) -> list[dict[str, Any]]:
+    points = {"keypoints": details.keypoints, "skeleton": details.skeleton} if details.task == "pose" else {}
+    return [{"id": number, "name": name, "supercategory": "", **points} for name, number in details.categories.items()]
 
 
 def _join_lines(pieces: Iterable[Path], file: IO[bytes]) -> None:
@@ -189,13 +183,13 @@ def _join_lines(pieces: Iterable[Path], file: IO[bytes]) -> None:
 
 
 def _join_numbered(pieces: Iterable[Path], file: IO[bytes]) -> None:
-    """The same, each line with its id in front."""
-    number = 0
+    """The same, each line with its id in front, from 1."""
+    written = 0
     for piece in pieces:
-        with piece.open("rb") as lines:
-            for line in lines:
-                number += 1
-                file.write((b'{"id":%d,%b' if number == 1 else b',{"id":%d,%b') % (number, line))
+        lines = piece.read_bytes().splitlines(keepends=True)
+        text = b"".join([b',{"id":%d,%b' % pair for pair in enumerate(lines, start=written + 1)])
+        file.write(text if written else text[1:])
+        written += len(lines)
 
 
 def count_coco(plan: Plan, folder: Path) -> tuple[int, int]:
@@ -213,13 +207,4 @@ def count_coco(plan: Plan, folder: Path) -> tuple[int, int]:
     return images, annotations
 
 
-def losses_of_coco(plan: Plan) -> tuple[str, ...]:
-    """What COCO cannot say."""
-    return (
-        "annotations of other people than the one that counts as truth",
-        "relations, text, ratings and choices",
-        "ellipses, brushes, key points and video: each dropped region is named in skipped",
-    )
-
-
-FORMAT = Format("coco", (), plan_coco, write_coco, join_coco, count_coco, losses_of_coco)
+FORMAT = Format("coco", TASKS, plan_coco, write_coco, join_coco, count_coco, losses_of_coco, read_coco)

@@ -230,3 +230,10 @@ def labels_of(region: Region, control: Control) -> list[str]:
         return found
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
     return [" / ".join(map(str, each)) if isinstance(each, list) else str(each) for each in listed]
+
+
+def no_place_for(region: Region, format: str) -> str:
+    """Why a region, or a relation of two, is not in the files of a format that has nothing like it."""
+    if region.get("type") == "relation":
+        return f"region {region.get('from_id')} -> {region.get('to_id')}: {format} has no place for relations"
+    return f"region {region.get('id')}: {format} has no place for {region.get('type')}"

@@ -36,9 +36,10 @@ def marks_of(result: Iterable[Region], controls: frozenset[str]) -> Marks:
     found: dict[str, set[str]] = {}
     for region in result:
         value = region.get("value")
-        if region.get("from_name") not in controls or not isinstance(value, Mapping):
+        choices = value.get("choices") if isinstance(value, Mapping) else None
+        if str(region.get("from_name")) not in controls or not isinstance(choices, list):
             continue
-        for choice in value.get("choices") or ():
+        for choice in choices:
             mark = _NAMES.get(str(choice).casefold())
             if mark is not None:
                 found.setdefault(str(region.get("id")), set()).add(mark)

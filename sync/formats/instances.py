@@ -70,8 +70,9 @@ def _tied(
 ) -> tuple[list[int | None], list[int]]:
     """(the shape that each point is tied to itself, the first of the points that it is tied to) by place."""
     places: dict[str, int] = {}
-    for number, drawn in enumerate([*points, *shapes]):
-        places.setdefault(str(drawn.region.get("id")), number)
+    drawn = [*(point.region for point in points), *(shape.region for shape in shapes)]
+    for number, region in enumerate(drawn):
+        places.setdefault(str(region.get("id")), number)
     count = len(points)
     owners: list[int | None] = [None] * count
     leaders = list(range(count))

@@ -24,6 +24,7 @@ from labelloop.masks import (
     mask_of_pixels,
     mask_of_polygons,
     pixels_of_brush,
+    resized,
 )
 
 #: pycocotools' own, of every decode.
@@ -87,6 +88,14 @@ def test_joined_masks_hold_every_pixel_of_each(data):
     several = data.draw(st.lists(arrays(bool, shape), min_size=1, max_size=4))
     found = joined([mask_of_pixels(pixels) for pixels in several])
     assert found.compressed() == mask_of_pixels(np.logical_or.reduce(several)).compressed()
+
+
+def test_a_mask_on_an_image_of_another_size_keeps_its_place():
+    pixels = np.zeros((40, 60), dtype=bool)
+    pixels[10:20, 30:45] = True
+    half = resized(mask_of_pixels(pixels), 30, 20)
+    assert (half.box, half.area) == ((15, 5, 7, 5), 35)
+    assert resized(mask_of_pixels(pixels), 120, 80).box == (60, 20, 30, 20)
 
 
 # -- Label Studio's code ----------------------------------------------------------------------------------------------
@@ -159,7 +168,9 @@ def test_any_cut_into_runs_and_lists_is_read(values, lengths, random):
     assert mask_of_brush(bits(*parts), 5, 3).compressed() == mask_of_pixels(expected).compressed()
 
 
-@pytest.mark.parametrize("code", [[], [0, 0, 0, 4], [0, 0, 0, 16, 57, 27], [255] * 7, [1, 2, 300], None, ["a"], [0.5]])
+@pytest.mark.parametrize(
+    "code", [[], [0, 0, 0, 4], [0, 0, 0, 16, 57, 27], [255] * 7, [1, 2, 300], None, ["a"], [0.5], 10**12]
+)
 def test_a_code_that_does_not_fit_is_an_error(code):
     with pytest.raises(DataError, match="run-length"):
         pixels_of_brush(code, 2, 2)
