@@ -157,8 +157,13 @@ def _outcome_row(
     }
 
 
-def shown_result(row: dict[str, Any], role: str, thresholds: Thresholds) -> list[dict[str, Any]]:
-    """What a person sees of a stored outcome: nothing on a task whose role forbids it, else the regions over threshold."""
+def shown_result(row: dict[str, Any], role: str, thresholds: Thresholds | None) -> list[dict[str, Any]]:
+    """What a person sees of a stored outcome: nothing on a task whose role forbids it, else the regions over threshold.
+
+    Without thresholds all of them: what was imported was said by somebody, and has no scores to compare.
+    """
     if role != "pool" or row["status"] != "ok":
         return []
+    if thresholds is None:
+        return list(row["result"])
     return list(shown_regions(Outcome(regions=tuple(row["result"])), thresholds))

@@ -64,7 +64,8 @@ def plan_promotion(
 ) -> str:
     """Note that a version is to be served, within the caller's transaction; the promotion's id, which is its serving id.
 
-    An empty `digest` is the cold start: no model, a random order, and the evaluation tasks already interleaved.
+    An empty `digest` is the cold start: no model, a random order, and the evaluation tasks already interleaved. What its
+    version says is then what was imported under its name, if anything.
     """
     serving_id = next_serving_id(store, connection, project.project_id, model_version)
     detail = {
@@ -78,13 +79,25 @@ def plan_promotion(
     return serving_id
 
 
-def plan_cold_start(runtime: Runtime, project: ProjectRow) -> str | None:
-    """Plan the order before the first model (version 0), once; None when the project already serves or plans something."""
-    if promotions_of(runtime.store, project.project_id):
+def plan_cold_start(runtime: Runtime, project: ProjectRow, imported: str | None = None) -> str | None:
+    """Plan the order before the first model (version 0), once; None when the project already serves or plans something.
+
+    `imported` is a version that was brought in as pre-annotations: it is served, and shown, as long as no model is.
+    """
+    planned = [steps[0].detail for steps in promotions_of(runtime.store, project.project_id)]
+    if imported is None and planned:
+        return None
+    if any(detail["digest"] or detail["model_version"] == imported for detail in planned):
         return None
     with runtime.store.begin() as connection:
-        version = f"{project.backend}-p{project.project_id}-v0"
+        version = imported or f"{project.backend}-p{project.project_id}-v0"
         return plan_promotion(runtime.store, connection, project, version, "", "", None)
+
+
+def begun_cold_start(store: Store, project_id: int) -> str | None:
+    """A cold start that was planned and has not served yet, if it is still the newest promotion."""
+    pending = unserved(store, project_id)
+    return pending[-1] if pending and not steps_of(store, pending[-1])[0].detail["digest"] else None
 
 
 def plan_ranking(runtime: Runtime, project: ProjectRow, model_version: str) -> str:
@@ -190,7 +203,7 @@ class _Promotion:
         """A prediction row with an order key for each of those tasks, in one transaction."""
         store, project_id = self.runtime.store, self.project.project_id
         learning = self.runtime.project_settings(self.project).active_learning
-        found = outcomes_of(store, project_id, self.model_version) if self.digest else {}
+        found = outcomes_of(store, project_id, self.model_version)
         waiting = open_tasks(store.tasks(project_id), store.labels(project_id))
         candidates = [
             Candidate(task.task_id, task.role, found[task.task_id]["uncertainty"] if task.task_id in found else None)
@@ -215,9 +228,9 @@ class _Promotion:
             store.insert_missing(connection, predictions, rows)
         return {"tasks": len(rows)}
 
-    def _thresholds(self) -> Thresholds:
+    def _thresholds(self) -> Thresholds | None:
         if not self.digest:
-            return {}
+            return None
         return thresholds_of(fetch_artefact(self.path, self.digest, self.runtime.services.data.absolute() / "versions"))
 
     def push(self) -> dict[str, Any]:
@@ -320,9 +333,9 @@ def prediction_row(
     reason: str,
     outcome: dict[str, Any] | None,
     role: str,
-    thresholds: Thresholds,
+    thresholds: Thresholds | None,
 ) -> dict[str, Any]:
-    """A row of the table predictions: an outcome's shown regions at their place in the queue."""
+    """A row of the table predictions: an outcome's shown regions (None: all of them) at their place in the queue."""
     status = "no_model" if outcome is None else outcome["status"] if role == "pool" else "blind"
     return {
         "project_id": project.project_id,

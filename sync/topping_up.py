@@ -97,10 +97,12 @@ class _TopUp:
         wanted |= {task_id for task_id, rows in held.items() if rows}
         return [task for task in tasks if task.task_id in wanted]
 
-    def _predict(self, served: Served, tasks: Sequence[TaskRow], progress: Callable[[float, str], None]) -> Thresholds:
-        """Outcomes of the served version for those tasks that have none yet; what of them is shown."""
+    def _predict(
+        self, served: Served, tasks: Sequence[TaskRow], progress: Callable[[float, str], None]
+    ) -> Thresholds | None:
+        """Outcomes of the served version for those tasks that have none yet; what of them is shown (None: all)."""
         if not served.digest:
-            return {}
+            return None
         cache = self.runtime.services.data.absolute() / "versions"
         thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))
         missing = without_outcome(self.store, self.project.project_id, served.model_version, tasks)
@@ -130,13 +132,12 @@ class _TopUp:
         )
 
     def _place(
-        self, served: Served, tasks: Sequence[TaskRow], thresholds: Thresholds, lease: HeldLease
+        self, served: Served, tasks: Sequence[TaskRow], thresholds: Thresholds | None, lease: HeldLease
     ) -> dict[int, dict[str, Any]]:
         """Write rows with an order key for tasks that have none; give back, unwritten, those whose failure has passed since."""
         project_id, store = self.project.project_id, self.store
         ranked = {row["task_id"]: row for row in predictions_of(store, project_id, served.serving_id, *self.span)}
-        found = outcomes_of(store, project_id, served.model_version, *self.span) if served.digest else {}
-
+        found = outcomes_of(store, project_id, served.model_version, *self.span)
         passed = outdated_ids(store, project_id, served)
         wanted = [task for task in tasks if task.task_id not in ranked or task.task_id in passed]
         if not wanted:

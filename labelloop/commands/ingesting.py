@@ -108,7 +108,7 @@ def ingest(
     row = project_of(runtime, project)
     report = bring_in(_target(runtime, row, files_root), address, options, progress_counter("ingest", silent=as_json))
     if not dry_run:
-        _order(runtime, row)
+        _order(runtime, row, labels)
     say(report.to_json(), as_json, report.text())
 
 
@@ -145,10 +145,12 @@ def _target(runtime: Runtime, row: ProjectRow, files_root: Path | None) -> Inges
     )
 
 
-def _order(runtime: Runtime, row: ProjectRow) -> None:
-    """The first order of a project that has none."""
-    from sync.promotion import plan_cold_start, run_promotion
+def _order(runtime: Runtime, row: ProjectRow, labels: LabelOptions | None) -> None:
+    """The order of a project that no model serves yet: its first, or one that shows the predictions that came in."""
+    from sync.promotion import begun_cold_start, plan_cold_start, run_promotion
 
-    promotion = plan_cold_start(runtime, project_of(runtime, str(row.project_id)))
+    imported = labels.version if labels is not None and labels.kind == "predictions" else None
+    planned = plan_cold_start(runtime, project_of(runtime, str(row.project_id)), imported)
+    promotion = planned or begun_cold_start(runtime.store, row.project_id)
     if promotion is not None:
         run_promotion(runtime, promotion)
