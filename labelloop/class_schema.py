@@ -62,6 +62,8 @@ class Read:
 
     result: list[Region]
     problem: str | None = None
+    is_open: bool = False
+    """Whether it has a class that was split, and nobody said which part is meant."""
     dropped: tuple[tuple[str, str], ...] = ()
     """(control, class) of regions that are gone because their class was retired."""
 
@@ -125,7 +127,7 @@ class ClassTable:
             return Read(list(result))
         kept: list[Region] = []
         dropped: list[tuple[str, str]] = []
-        problem = None
+        problem, is_open = None, False
         for region in result:
             key, labels = _labels_of(region)
             if not labels:
@@ -135,7 +137,7 @@ class ClassTable:
             for label in labels:
                 found = self._name(task_id, annotation_id, region, label)
                 if isinstance(found, _Unknown):
-                    problem = problem or found.reason
+                    problem, is_open = found.reason, True
                     names.append(label)
                 elif found is not None:
                     names.append(found)
@@ -146,7 +148,7 @@ class ClassTable:
                 kept.append(region if names == labels else {**region, "value": value})
             elif key in ("choices", "taxonomy"):
                 problem = problem or f"class {_shown(labels[0])!r} was retired, and nothing else was chosen"
-        return Read(kept, problem, tuple(dropped))
+        return Read(kept, problem, is_open, tuple(dropped))
 
     def _name(self, task_id: int, annotation_id: int, region: Region, label: Any) -> Any:
         """Today's name of a label (a path of names in a taxonomy), None where its class was retired, or why it is open."""

@@ -146,7 +146,7 @@ def _looked_into(
     """The first changes in words; objects added and removed by (control, class); and those that changed their class."""
     of_kind = {kind: {key for key, row in named.items() if row["change"] == kind} for kind in _CHANGES}
     first = list(named)[:limit]
-    told: dict[LabelId, list[RegionChange]] = dict.fromkeys(first, [])
+    told: dict[LabelId, list[RegionChange]] = {key: [] for key in first}
     classes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     reclassified: Counter[tuple[str, str, str]] = Counter()
 

@@ -143,7 +143,7 @@ def _item(task: TaskRow, config: LabelConfig, fetch: Fetch | None, use: MediaUse
 def _outcome_row(
     project_id: int, model_version: str, task_id: int, outcome: Outcome, config: LabelConfig
 ) -> dict[str, Any]:
-    fitting = [region for region in outcome.regions if config.problem_with(region) is None]
+    fitting = [region for region in outcome.regions if config.problem_with(config.as_stored(region)) is None]
     return {
         "project_id": project_id,
         "model_version": model_version,

@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -48,6 +49,7 @@ from sync.registration import register_training
 from sync.runtime import Runtime
 
 log = logging.getLogger(__name__)
+_parsed = lru_cache(maxsize=8)(parse_label_config)
 
 LEASE_TTL_S = 30.0
 READY_TIMEOUT_S = 120.0
@@ -337,6 +339,8 @@ def prediction_row(
 ) -> dict[str, Any]:
     """A row of the table predictions: an outcome's shown regions (None: all of them) at their place in the queue."""
     status = "no_model" if outcome is None else outcome["status"] if role == "pool" else "blind"
+    shown = shown_result(outcome, role, thresholds) if outcome else []
+    config = _parsed(project.label_config)
     return {
         "project_id": project.project_id,
         "task_id": task_id,
@@ -348,7 +352,7 @@ def prediction_row(
         "order_key": order_key,
         "order_reason": reason,
         "status": status,
-        "result": shown_result(outcome, role, thresholds) if outcome else [],
+        "result": [config.as_stored(region) for region in shown],
         "fired_rules": outcome["fired_rules"] if outcome else None,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,10 +69,12 @@ def change_classes(
     by: str,
     change: Callable[[ClassTable], ClassTable],
     told: Mapping[str, Any] | None = None,
+    label_config: str | None = None,
 ) -> ClassTable:
     """Apply a change to the classes that the label config leads to, and write what came of it as a new schema version.
 
-    `told` describes the change. Nothing is written where nothing changes. Changes at one time come one after the other.
+    `told` describes the change; `label_config` is the config that comes with it, stored with it. Nothing is written where
+    nothing changes. Changes at one time come one after the other.
     """
     config = parse_label_config(project.label_config)
     with store.begin() as connection:
@@ -82,6 +84,10 @@ def change_classes(
         if followed != before:
             _write(store, connection, project, before, followed, CONFIG, _difference(before, followed))
         after = change(followed)
+        if label_config is not None:
+            after = after.with_config(parse_label_config(label_config))
+            project = replace(project, label_config=label_config)
+            store.set_label_config(connection, project.project_id, label_config)
         if after != followed:
             _write(store, connection, project, followed, after, by, dict(told or {}))
     return after
