@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labelloop import folders
 from labelloop.datasets import MANIFEST, TABLES, read_manifest, write_manifest
 from labelloop.store.types import utc_now
+from sync.version_pieces import held_tasks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,23 +24,6 @@ _EMPTY: Mapping[str, Mapping[str, Any]] = {
     "tasks": {"data": "{}", "meta": "{}", "group_key": None},
     "labels": {"result": "[]", "is_truth": False, "fired_rules": None, "left_out": "forgotten"},
 }
-
-
-def held_tasks(uri: str, task_ids: Collection[int]) -> set[int]:
-    """Which of these tasks a version has rows of, forgotten ones too; only the pieces that may have them are read."""
-    import pyarrow.parquet as pq
-
-    wanted = sorted(task_ids)
-    found: set[int] = set()
-    with folders.opened_file(uri, "tasks.parquet") as stream, pq.ParquetFile(stream) as file:
-        place = file.schema_arrow.get_field_index("task_id")
-        for number in range(file.num_row_groups):
-            known = file.metadata.row_group(number).column(place).statistics
-            if known is not None and known.has_min_max and not any(known.min <= each <= known.max for each in wanted):
-                continue
-            ids = file.read_row_group(number, columns=["task_id"]).column(0).to_pylist()
-            found.update(set(ids).intersection(wanted))
-    return found
 
 
 def erase_from_version(uri: str, task_ids: Collection[int]) -> set[int]:
