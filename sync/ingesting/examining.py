@@ -20,7 +20,7 @@ from sync.ingesting.fingerprints import image_fingerprint, text_fingerprint
 from sync.ingesting.items import IngestItem, Labels, Medium, Refusal
 from sync.ingesting.places import Found, fetch, found, is_address, local, suffix_of
 from sync.ingesting.shown import Shown
-from sync.ingesting.texts import moved, normalised, plain
+from sync.ingesting.texts import all_cleaned, moved, normalised, plain
 
 #: A JPEG is decoded no larger than it must be for its hash.
 _DRAFT = (256, 256)
@@ -95,7 +95,7 @@ class Examiner:
     # -- texts ------------------------------------------------------------------------------------------------------
 
     def _with_plain_texts(self, item: IngestItem, changes: Counter[str]) -> IngestItem:
-        data = dict(plain(dict(item.data)))
+        data = dict(all_cleaned(plain(item.data)))
         labels = item.labels
         for key in self.shown.texts:
             before = item.data.get(key)
@@ -104,7 +104,7 @@ class Examiner:
                 changes.update(done)
                 if done and labels is not None:
                     labels = _moved_labels(labels, before, data[key])
-        return replace(item, data=data, labels=labels)
+        return replace(item, data=data, meta=all_cleaned(plain(item.meta)), labels=labels)
 
     def _has_main(self, data: Mapping[str, Any]) -> bool:
         value = data.get(self.shown.main)

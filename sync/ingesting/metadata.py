@@ -13,7 +13,7 @@ from sync.ingesting.places import suffix_of
 from sync.ingesting.run_files import RunFiles
 from sync.ingesting.sources import names_of
 from sync.ingesting.tables import TABLE_SUFFIXES, columns_of, rows_of
-from sync.ingesting.texts import plain
+from sync.ingesting.texts import cleaned, plain
 
 PART = "metadata"
 Into = Literal["data", "meta"]
@@ -48,7 +48,7 @@ class Metadata:
         if suffix_of(address) not in TABLE_SUFFIXES:
             raise UsageError(f"{address}: expected metadata as {', '.join(sorted(TABLE_SUFFIXES))}")
         columns = columns_of(address, self._options.encoding)
-        key = self._key(columns) if columns is not None else self._options.key
+        key = self._key(columns) if columns is not None else None
         with self._journal.writing():
             rows = rows_of(address, self._files.reject, self._options.encoding)
             for number, (where, row) in enumerate(rows):
@@ -93,7 +93,7 @@ class Metadata:
         own = item.data if self._options.into == "data" else item.meta
         both = {**{name: value for name, value in row.items() if name not in taken}, **own}
         changed = replace(item, data=both) if self._options.into == "data" else replace(item, meta=both)
-        return replace(changed, group=item.group or (None if group is None else str(group)))
+        return replace(changed, group=item.group or (None if group is None else cleaned(str(group))[0]))
 
     def report(self) -> dict[str, Any]:
         """Counts of both sides; what has no partner is listed in the run's files."""

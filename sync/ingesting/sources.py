@@ -25,7 +25,7 @@ from sync.ingesting.places import (
 from sync.ingesting.places import parent as parent_of
 from sync.ingesting.shown import Shown
 from sync.ingesting.tables import TABLE_SUFFIXES, Reject, columns_of, rows_of
-from sync.ingesting.texts import decoded, plain
+from sync.ingesting.texts import cleaned, decoded, plain
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm"}
@@ -173,7 +173,7 @@ def row_item(row: Mapping[str, Any], where: str, base: str, shown: Shown, option
     named = [name for medium in media for name in names_of(medium.address.removeprefix(f"{base}/"))]
     named += [name for key in shown.images if isinstance(data.get(key), str) for name in names_of(data[key])]
     return IngestItem(
-        plain(data), where, media, None if group is None else str(plain(group)), plain(meta), (*keyed, *named)
+        plain(data), where, media, None if group is None else cleaned(str(group))[0], plain(meta), (*keyed, *named)
     )
 
 

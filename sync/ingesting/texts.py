@@ -79,20 +79,18 @@ def moved(text: str, offset: int) -> int | None:
 
 
 def plain(value: Any) -> Any:
-    """A value of a row as JSON keeps it: dates as ISO texts, numbers that are none as null, texts cleaned.
+    """A value of a row as JSON has it: dates as ISO texts, numbers that are none as null; texts stay as they are.
 
     Refusal "not_json" for bytes and whatever else has no JSON.
     """
-    if isinstance(value, str):
-        return cleaned(value)[0]
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, dict):
-        return {cleaned(str(key))[0]: plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
     if hasattr(value, "isoformat"):
@@ -100,3 +98,12 @@ def plain(value: Any) -> Any:
     if type(value).__name__ == "Decimal":
         return str(value)
     raise Refusal("not_json", f"a value of type {type(value).__name__} has no place in a task; leave the column out")
+
+
+def all_cleaned(value: Any) -> Any:
+    """A plain value with every text in it cleaned."""
+    if isinstance(value, str):
+        return cleaned(value)[0]
+    if isinstance(value, dict):
+        return {cleaned(key)[0]: all_cleaned(each) for key, each in value.items()}
+    return [all_cleaned(each) for each in value] if isinstance(value, list) else value
