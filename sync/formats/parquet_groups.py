@@ -29,6 +29,15 @@ def in_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Tabl
         yield pa.concat_tables(waiting)
 
 
+def tables_of(path: Path) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)
+
+
 def join_pieces(target: Path, pieces: Iterable[Path], schema: pa.Schema) -> None:
     """Write a file of the pieces (Parquet that polars wrote), zstd, in their order; its folder is made."""
     import polars as pl
