@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,15 @@ def _made(columns: Columns, files: Sequence[DataFile]) -> LabelConfig:
         names = columns.names or _seen(files, columns, lambda row: _classes_of_row(row, columns))
         classes = names if columns.spans else _without_prefixes(names)
         return config_for("Text", columns.text or "text", [WantedControl("Labels", "label", classes)])
-    wanted = []
-    for name, names in columns.labels.items():
-        classes = names or _seen(files, columns, lambda row, name=name: _chosen(row, name, None))
-        more = {"choice": "multiple"} if name in columns.several else {}
-        wanted.append(WantedControl("Choices", name, classes, more))
+    wanted = [
+        WantedControl(
+            "Choices",
+            name,
+            classes or _seen(files, columns, partial(_chosen, column=name, names=None)),
+            {"choice": "multiple"} if name in columns.several else {},
+        )
+        for name, classes in columns.labels.items()
+    ]
     return config_for("Image" if columns.image else "Text", columns.image or columns.text or "text", wanted)
 
 
@@ -153,7 +158,8 @@ class _Reader:
     def _item(
         self, row: Mapping[str, Any], split: str | None, source: str, name: str, rejected: list[Unread]
     ) -> LabelledItem:
-        data, meta = self._data(row), {}
+        data = self._data(row)
+        meta: dict[str, Any] = {}
         if self.columns.image is not None:
             return self._image_item(row, data, split, source, name, rejected)
         if self.columns.task == "ner":
@@ -232,6 +238,7 @@ class _Reader:
             raise DataError(f"expected a text, got {type(text).__name__}")
         starts = starts_of(text, tokens) if tokens else None
         meta = {} if starts is None else {TOKENS: token_map(text, starts)}
+        spans: Iterable[tuple[Any, Any, str | None, Any]]
         if self.columns.spans is not None:
             spans = [
                 (
