@@ -123,32 +123,44 @@ def data_yaml(details: Details, there: Sequence[str]) -> bytes:
     """
     import yaml
 
-    lines = [f"# YOLO {details.task}, written by labelloop; manifest.json names the dataset version."]
-    lines.append(f"# {_CLASSIFY if details.task == 'classify' else _HEADS[details.placing]}")
-    content: dict[str, Any] = {split: split_place(details, split) for split in SPLITS if split in there}
+    names = {number: name for name, number in details.classes.items()}
+    splits, told = _splits(details, there)
+    points, more = _points(details) if details.task == "pose" else ({}, [])
+    content = {**splits, "task": details.task, "nc": len(names), "names": names, **points}
+    comments = [
+        f"YOLO {details.task}, written by labelloop; manifest.json names the dataset version.",
+        _CLASSIFY if details.task == "classify" else _HEADS[details.placing],
+        *told,
+        *more,
+    ]
+    said = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+    return ("".join(f"# {comment}\n" for comment in comments) + str(said)).encode()
+
+
+def _splits(details: Details, there: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """(where the images of each split are, comments on it)."""
+    places: dict[str, str | None] = {split: split_place(details, split) for split in there}
+    comments = []
+    if "train" not in there:
+        places["train"] = None
+        comments.append("No image is in train.")
     if "val" not in there:
         next_best = "test" if "test" in there else "train"
-        content["val"] = content.get(next_best)
-        lines.append(f"# No image is in val, so val is {next_best}: scores on it tell nothing of other images.")
-    if "train" not in there:
-        content["train"] = None
-        lines.append("# No image is in train.")
-    content = {split: content[split] for split in SPLITS if split in content}
-    content |= {
-        "task": details.task,
-        "nc": len(details.classes),
-        "names": {number: name for name, number in details.classes.items()},
-    }
-    if details.task == "pose":
-        points = list(details.keypoints)
-        flip = flip_order(points)
-        content["kpt_shape"] = [len(points), 3]
-        content |= {"flip_idx": flip} if flip is not None else {}
-        content["kpt_names"] = {number: list(points) for number in names}
-        if flip is None:
-            lines.append("# No flip_idx: the names of the key points do not tell what a mirror makes of them.")
-    said = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
-    return ("\n".join(lines) + f"\n{said}").encode()
+        places["val"] = places[next_best]
+        comments.append(f"No image is in val, so val is {next_best}: scores on it tell nothing of other images.")
+    return {split: places[split] for split in SPLITS if split in places}, comments
+
+
+def _points(details: Details) -> tuple[dict[str, Any], list[str]]:
+    """(what is said of key points, comments on it)."""
+    points = list(details.keypoints)
+    flip = flip_order(points)
+    said: dict[str, Any] = {"kpt_shape": [len(points), 3]}
+    if flip is not None:
+        said["flip_idx"] = flip
+    said["kpt_names"] = {number: list(points) for number in details.classes.values()}
+    unknown = ["No flip_idx: the names of the key points do not tell what a mirror makes of them."]
+    return said, [] if flip is not None else unknown
 
 
 def placing_told(details: Details) -> Mapping[str, Any]:
