@@ -25,7 +25,7 @@ from labelloop.store.tables import revisions, tasks
 from labelloop.store.types import utc_now
 from sync.mirroring.cursor import LATE_COMMITS, Cursor, move_cursor, read_cursor
 from sync.mirroring.revisions import put_revisions
-from sync.mirroring.shown import what_was_shown
+from sync.mirroring.shown import ShownSource
 from sync.mirroring.tasks import count_present, delete_tasks, put_tasks
 from sync.roles import RolePolicy
 
@@ -114,9 +114,10 @@ class Mirror:
                 start = {"updated_at": newest, "settled_at": newest - LATE_COMMITS, "last_id": 0}
                 move_cursor(self.store, connection, self.project_id, start)
         found = Mirrored()
-        for span in self.client.task_spans(self.project_id, cursor.last_id or 0):
-            found += self._put(span.rows, cursor=_passed(span))
-            self.count("tasks read", found.tasks_read)
+        with ShownSource(self.store, self.client, self.project_id, of_all=True) as source:
+            for span in self.client.task_spans(self.project_id, cursor.last_id or 0):
+                found += self._put(span.rows, cursor=_passed(span), source=source)
+                self.count("tasks read", found.tasks_read)
         return found
 
     def _read_changes(self) -> Mirrored:
@@ -210,11 +211,12 @@ class Mirror:
         *,
         also_older: bool = False,
         cursor: dict[str, Any],
+        source: ShownSource | None = None,
     ) -> Mirrored:
         """Write a page, the tasks that are gone and the cursor, in one transaction."""
         if not (page or gone or cursor):
             return Mirrored()
-        shown = what_was_shown(self.store, self.client, self.project_id, page)
+        shown = (source or ShownSource(self.store, self.client, self.project_id)).of(page)
         with self.lease.writing() as connection:
             created = {task.task_id: task.created_at for task in page}
             forgotten = still_forgotten(self.store, connection, self.project_id, created)

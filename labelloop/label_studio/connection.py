@@ -7,7 +7,8 @@ Plain httpx: importing label_studio_sdk costs 3 s in every process, and its type
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import httpx
@@ -17,6 +18,7 @@ from labelloop.errors import ServiceDown, ServiceError
 
 READ_ATTEMPTS = 3
 _BACKOFF_S = 0.2
+_PIECE = 1 << 20
 #: A personal access token buys access for 300 s; it is renewed well before.
 _ACCESS_TTL_S = 240.0
 
@@ -164,6 +166,18 @@ class Connection:
         if response.is_error:
             raise self._refused(method, path, response)
         return response
+
+    @contextmanager
+    def streamed(self, path: str, *, params: dict[str, Any], timeout_s: float) -> Iterator[Iterator[bytes]]:
+        """The answer to a GET piece by piece, for what is too large to be held at once; tried once. Raises as `answered`."""
+        try:
+            with self._http.stream("GET", path, params=params, timeout=timeout_s) as response:
+                if response.is_error:
+                    response.read()
+                    raise self._refused("GET", path, response)
+                yield response.iter_bytes(_PIECE)
+        except httpx.TransportError as error:
+            raise self._down("GET", path, error) from error
 
     def _down(self, method: str, path: str, error: httpx.TransportError) -> ServiceDown:
         if isinstance(error, httpx.ReadTimeout):

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from labelloop.errors import ServiceDown
-from labelloop.label_studio import AnnotationRow, HeldPrediction, ShownPrediction, SweptTask, TaskRow
+from labelloop.label_studio import AnnotationRow, HeldPrediction, ProjectCounts, ShownPrediction, SweptTask, TaskRow
 from labelloop.label_studio.listing import IdSpan
+from labelloop.label_studio.prediction_dump import PredictionDump
 from labelloop.queueing import JobRequest
 from labelloop.settings import Settings, load_settings
 from labelloop.store import ProjectRow, Store
@@ -46,6 +47,7 @@ class FakeLabelStudio:
         self.fail: dict[str, Exception] = {}
         self.after: dict[str, Exception] = {}
         self.before_call: Callable[[str], None] = lambda name: None
+        self.after_dump: Callable[[], Any] = lambda: None
         self._annotation = 0
         self._prediction = 0
 
@@ -153,6 +155,18 @@ class FakeLabelStudio:
             for row in self.predictions
             if row["task"] in task_ids
         ]
+
+    def dump_predictions(self, project_id: int) -> PredictionDump:
+        self._called("dump_predictions")
+        calls = list(self.calls)
+        dump = PredictionDump(self.predictions_of(project_id, list(self.tasks)))
+        self.calls = calls
+        self.after_dump()
+        return dump
+
+    def counts(self, project_id: int) -> ProjectCounts:
+        self._called("counts")
+        return ProjectCounts(len(self.tasks), 0, self._annotation, 0, 0, len(self.predictions))
 
     def tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[TaskRow]:
         self._called("tasks_by_id")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from labelloop.errors import ServiceDown
 from labelloop.store.promotions import add_step, count_predictions, predictions_of, ranked_ids
 from labelloop.store.shown import Shown, shown_predictions
 
@@ -127,3 +128,57 @@ def test_copies_are_no_places_in_the_queue(loop: Loop) -> None:
     assert [row["task_id"] for row in predictions_of(loop.store, PROJECT, "v1-r1")] == [2]
     places = loop.store.places(PROJECT, "v1-r1", [1, 2])
     assert {task_id: place.order_key for task_id, place in places.items()} == {1: None, 2: 0.5}
+
+
+def begun(loop: Loop, count: int) -> dict[int, int]:
+    """So many tasks, each with a label that began from a prediction; the prediction of each."""
+    loop.fill(count)
+    parents = {task_id: push(loop, task_id, f"m{task_id % 3}", "sea") for task_id in range(1, count + 1)}
+    for task_id, parent in parents.items():
+        loop.remote.annotate(task_id, parent_prediction=parent)
+    return parents
+
+
+def test_all_predictions_are_fetched_at_once_where_most_tasks_ask_for_theirs(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.mirroring.shown.MANY", 5)
+    parents = begun(loop, 30)
+    read(loop, page_size=10)
+    assert loop.remote.calls.count("dump_predictions") == 1 and "predictions_of" not in loop.remote.calls
+    assert served(loop) == {task_id: f"m{task_id % 3}" for task_id in parents}
+    assert {copy.task_id: copy.ls_prediction_id for copy in copies(loop, *parents.values())} == parents
+
+
+def test_they_are_fetched_by_task_where_that_is_less_or_the_server_cannot(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.mirroring.shown.MANY", 5)
+    parents = begun(loop, 12)
+    for _ in range(10):
+        for task_id in parents:
+            push(loop, task_id, "of another ranking", "land")
+    read(loop)
+    assert "dump_predictions" not in loop.remote.calls and served(loop)[1] == "m1"
+
+
+def test_a_server_that_cannot_give_them_at_once_is_asked_by_task(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.mirroring.shown.MANY", 5)
+    parents = begun(loop, 12)
+    loop.remote.fail["dump_predictions"] = ServiceDown("did not answer in time")
+    read(loop)
+    assert loop.remote.calls.count("predictions_of") == 1 and len(copies(loop, *parents.values())) == 12
+
+
+def test_a_prediction_made_after_all_were_fetched_is_asked_for(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.mirroring.shown.MANY", 5)
+    begun(loop, 20)
+
+    def labelled_meanwhile(name: str) -> None:
+        if name == "dump_predictions":
+            loop.remote.before_call = lambda name: None
+            loop.remote.after_dump = lambda: loop.remote.annotate(15, parent_prediction=push(loop, 15, "late", "land"))
+
+    loop.remote.before_call = labelled_meanwhile
+    read(loop, page_size=10)
+    assert "late" in {label.shown_serving_id for label in loop.store.labels(PROJECT)}
