@@ -21,6 +21,7 @@ from labelloop.errors import DataError
 _EXPECTED = "expected an object with the lists images, annotations and categories (COCO's instances or key points)"
 #: Bytes of a list that are decoded in one step; a longer single member is read whole.
 _WINDOW = 4 << 20
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 _BLANK = b", \n\r\t"
 
 Whole = NDArray[np.int64]
@@ -156,7 +157,7 @@ class CocoFile:
             chunk, sizes = self._run(at, end)
             try:
                 members: list[Found | None] = [*msgspec.json.decode(chunk, type=list[type_])]  # type: ignore[valid-type]
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 members = [_decoded(each, type_) for each in msgspec.json.decode(chunk, type=list[msgspec.Raw])]
             for member, (offset, size) in zip(members, sizes, strict=True):
                 yield member, at + offset, size
@@ -197,7 +198,7 @@ def _sizes(chunk: bytes, raws: list[msgspec.Raw]) -> list[tuple[int, int]]:
 def _decoded(raw: msgspec.Raw, type_: type[Found]) -> Found | None:
     try:
         return msgspec.json.decode(raw, type=type_)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
 
 

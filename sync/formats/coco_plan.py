@@ -117,7 +117,7 @@ def losses_of_coco(plan: Plan) -> tuple[str, ...]:
         "annotations of other people than the one that counts as truth",
         "relations, texts, ratings and choices, but for choices about one region that mark crowds or hidden key points",
         "a region with several classes is an annotation for each of them",
-        "what lies outside the image is cut off",
+        "what lies outside the image is cut off; of a turned box that is cut, the outline is kept",
     ]
     if details.task == "detect" and tags - {"RectangleLabels"}:
         losses.append("polygons, ellipses and brushes are their upright bounds; --task segment keeps their outlines")

@@ -72,6 +72,8 @@ def rings_of(row: CocoRow) -> list[Points]:
         told = msgspec.json.decode(row.segmentation)
     except msgspec.DecodeError as error:
         raise DataError(f"its segmentation cannot be read: {error}") from error
+    if told is None:
+        return []
     if not isinstance(told, list):
         raise DataError("expected lists of numbers as its segmentation")
     listed = [told] if told and not isinstance(told[0], list) else told  # some tools leave the outer list out
@@ -96,7 +98,7 @@ def _is_box(row: CocoRow, ring: Points) -> bool:
     if len(ring) != 4:
         return False
     if _rotation_of(row):
-        return True
+        return _has_right_angles(ring)
     try:
         x, y, width, height = (float(number) for number in row.bbox)
     except (TypeError, ValueError, OverflowError):
@@ -105,6 +107,14 @@ def _is_box(row: CocoRow, ring: Points) -> bool:
     near = 1e-6 * (abs(x) + abs(y) + abs(width) + abs(height))
     same = max(abs(x0 - x), abs(y0 - y), abs(x1 - x - width), abs(y1 - y - height)) <= near
     return same and points_area(ring) >= 0.999999 * width * height
+
+
+def _has_right_angles(ring: Points) -> bool:
+    """Whether four points are a rectangle: its diagonals are of one length and cut each other in half."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = ring
+    one, other = math.hypot(cx - ax, cy - ay), math.hypot(dx - bx, dy - by)
+    near = 1e-6 * (one + other)
+    return abs(one - other) <= near and math.hypot(ax + cx - bx - dx, ay + cy - by - dy) <= near
 
 
 def _rotation_of(row: CocoRow) -> float:
@@ -278,8 +288,8 @@ def _box_of(row: CocoRow, kind: str, size: tuple[int, int]) -> tuple[float, floa
 
 def _rectangle(row: CocoRow, kind: str, size: tuple[int, int]) -> dict[str, Any]:
     rotation = _rotation_of(row)
-    rings = rings_of(row) if rotation else []
-    if len(rings) == 1 and len(rings[0]) == 4:
+    rings = rings_of(row) if rotation and kind == "box" else []
+    if len(rings) == 1 and _is_box(row, rings[0]):
         return {**rectangle_value(rings[0], *size), "rotation": rotation}
     return box_value(*_box_of(row, kind, size), size)
 
