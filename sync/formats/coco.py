@@ -14,10 +14,11 @@ from labelloop.values import Region
 from sync.formats.coco_plan import TASKS, CocoImage, Details, losses_of_coco, plan_coco
 from sync.formats.coco_poses import lost_relations, pose_lines
 from sync.formats.coco_reading import read_coco
-from sync.formats.coco_shapes import KINDS, coco_shape, is_drawn_twice
+from sync.formats.coco_shapes import coco_shape
 from sync.formats.examples import SPLITS, Example, labels_of, no_place_for
 from sync.formats.flags import CROWD, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
+from sync.formats.shapes import KINDS, is_drawn_twice
 
 #: Pages of one task, where tasks have several images; the image's id is the task's times this, and the page.
 _PAGES = 1024

@@ -65,7 +65,8 @@ class _Places:
     def __init__(self) -> None:
         self._told = array("q"), array("q"), array("q")
         self.keys: Whole = np.zeros(0, dtype=np.int64)
-        self.starts, self.sizes = self.keys, self.keys
+        self.starts: Whole = self.keys
+        self.sizes: Whole = self.keys
 
     def add(self, key: int, start: int, size: int) -> None:
         for column, value in zip(self._told, (key, start, size), strict=True):
@@ -77,7 +78,7 @@ class _Places:
         if ordered:
             order = np.argsort(columns[0], kind="stable")
             columns = [each[order] for each in columns]
-        self.keys, self.starts, self.sizes = (each for each in columns)
+        self.keys, self.starts, self.sizes = columns
         self._told = array("q"), array("q"), array("q")
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import Control
-from sync.formats.coco_shapes import KINDS
 from sync.formats.examples import Example, Picture, image_keys
 from sync.formats.flags import CROWD, HIDDEN, Marks, flag_controls
 from sync.formats.format import Plan
+from sync.formats.shapes import KINDS
 
 TASKS = ("detect", "segment", "pose")
 _OPTIONS = ("category", "skeleton")

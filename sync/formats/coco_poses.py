@@ -14,11 +14,12 @@ from labelloop.geometry import bounds
 from labelloop.label_config import Control
 from labelloop.values import Region
 from sync.formats.coco_plan import CocoImage, Details
-from sync.formats.coco_shapes import KINDS, CocoShape, coco_shape, is_drawn_twice
+from sync.formats.coco_shapes import CocoShape, box_shape, coco_shape
 from sync.formats.examples import Example, labels_of, no_place_for
 from sync.formats.flags import CROWD, HIDDEN
 from sync.formats.format import Part
 from sync.formats.instances import Point, Shape, grouped_points
+from sync.formats.shapes import KINDS, is_drawn_twice
 
 #: COCO's flags of a key point: not labelled, labelled and hidden, labelled and visible.
 ABSENT, UNSEEN, SEEN = 0, 1, 2
@@ -119,8 +120,7 @@ def _loose_lines(details: Details, image: CocoImage, points: list[Point], part: 
     # One point, or points in a line, have no area: a pixel, or the image's last one.
     x0, y0 = min(x0, max(image.size[0] - 1.0, 0.0)), min(y0, max(image.size[1] - 1.0, 0.0))
     width, height = max(x1 - x0, 1.0), max(y1 - y0, 1.0)
-    outline = [[x0, y0, x0 + width, y0, x0 + width, y0 + height, x0, y0 + height]]
-    shape = CocoShape([x0, y0, width, height], outline, width * height)
+    shape = box_shape(x0, y0, x0 + width, y0 + height)
     yield from _lines(details, image, _Object(points[0].region, shape, list(details.categories), points), part)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from labelloop.errors import DataError
 from labelloop.label_config import Control, LabelConfig
-from sync.formats.coco_shapes import KINDS
 from sync.formats.csv_wide import task_choices
 from sync.formats.format import Plan
 from sync.formats.format_options import chosen_options
 from sync.formats.hf_features import ClassLabel, Features, Image, ListOf, Value
+from sync.formats.shapes import KINDS
 from sync.formats.texts import ALL, SpanClasses, span_classes, text_controls
 
 #: task -> the category under which the hub lists it

@@ -11,10 +11,11 @@ import orjson
 
 from labelloop.errors import DataError
 from labelloop.values import Region
-from sync.formats.coco_shapes import KINDS, coco_shape, is_drawn_twice
+from sync.formats.coco_shapes import coco_shape
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.format import Part, Plan
 from sync.formats.huggingface_plan import OBJECT_COLUMNS, ChoiceColumn, Details
+from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.texts import Notes, Span, spans_of, texts_of
 from sync.formats.tokens import given_starts, given_tokens_between, tokens_between
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import Control
-from sync.formats.coco_shapes import KINDS
 from sync.formats.flags import HIDDEN, flag_controls
 from sync.formats.format import Plan
+from sync.formats.shapes import KINDS
 
 TASKS = ("detect", "segment", "obb", "pose", "classify")
 _NEEDS = {

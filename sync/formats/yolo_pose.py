@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from labelloop.errors import DataError
 from labelloop.geometry import bounds
 from labelloop.values import Region
-from sync.formats.coco_shapes import is_drawn_twice
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.flags import HIDDEN, Marks, marks_of
 from sync.formats.format import Part
 from sync.formats.instances import Point, Shape, grouped_points
+from sync.formats.shapes import is_drawn_twice
 from sync.formats.yolo_plan import Details
 from sync.formats.yolo_rows import Row, box_text, checked_kind, skip_region
 from sync.formats.yolo_shapes import bounds_of

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from labelloop.errors import DataError
 from labelloop.geometry import Points
 from labelloop.values import Region
-from sync.formats.coco_shapes import KINDS, is_drawn_twice, kind_of_value
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.format import Part
+from sync.formats.shapes import KINDS, is_drawn_twice, kind_of_value
 from sync.formats.yolo_plan import Details
 from sync.formats.yolo_shapes import Bounds, Size, SizeNeeded, bounds_of, corners_of, outline_of
 
