@@ -264,4 +264,4 @@ def _moved_labels(labels: Labels, before: str, after: str) -> Labels:
             refused.append(f"the span {first} to {last} cuts a character of the text's normal form in two")
         else:
             kept.append({**region, "value": {**value, "start": start, "end": end, "text": after[start:end]}})
-    return Labels(tuple(kept), labels.source, tuple(refused))
+    return Labels(tuple(kept), labels.source, tuple(refused), labels.lost)

@@ -43,19 +43,21 @@ class Medium:
 class Labels:
     """What an item brings along; no regions: somebody looked, and nothing is there. `source` says where it stands.
 
-    `refused` says of each region that cannot come in why.
+    `refused` says of each region that cannot come in why; `lost` counts those whose reader has said so already.
     """
 
     result: tuple[Region, ...]
     source: str
     refused: tuple[str, ...] = ()
+    lost: int = 0
 
 
 @dataclass(frozen=True)
 class IngestItem:
     """One task to be: the data without its media; without a `group` it is a group of its own.
 
-    `names` are what metadata and annotations may call it, the surest first.
+    `names` are what metadata and annotations may call it, the surest first. With `for_task` it is labels alone, for a
+    task that is there.
     """
 
     data: Mapping[str, Any]
@@ -66,6 +68,7 @@ class IngestItem:
     names: tuple[str, ...] = ()
     labels: Labels | None = None
     split: str | None = None
+    for_task: bool = False
 
 
 @dataclass(frozen=True)

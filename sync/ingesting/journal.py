@@ -90,6 +90,18 @@ class Journal:
             for table in ("candidates", "held", "joined"):
                 self._db.execute(f"delete from {table}")  # noqa: S608
 
+    def forget(self, contents: Iterable[str]) -> None:
+        """Drop what earlier runs read, and what is known of files with these contents; the file holds nothing of it after."""
+        with self._translated():
+            self._db.execute("pragma secure_delete = on")
+            self.begin_run()
+            with self.writing():
+                for content in contents:
+                    self._db.execute("delete from facts where instr(facts, ?) > 0", (content,))
+                    self._db.execute("delete from intents where content = ?", (content,))
+            self._db.execute("vacuum")
+            self._db.execute("pragma wal_checkpoint(truncate)")
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """A transaction; one inside another is part of it."""

@@ -12,7 +12,7 @@ from labelloop.errors import UsageError
 from labelloop.label_config import LabelConfig
 from labelloop.values import Region
 from sync.formats.offsets import span_offsets
-from sync.formats.reading import Labelled, LabelledItem, read_labelled
+from sync.formats.reading import Labelled, LabelledItem, Unread, read_labelled
 from sync.ingesting.examining import Examined, content_of
 from sync.ingesting.items import IngestItem, Labels, Medium, Refusal, Rejected
 from sync.ingesting.journal import Journal
@@ -57,23 +57,32 @@ def labelled_items(labelled: Labelled, options: LabelOptions, shown: Shown, reje
     """Every item of the pre-annotations, with its labels."""
     base = options.images or (options.path if options.path.is_dir() else options.path.parent)
     for item in labelled:
+        lost = sum(_is_part(unread, item) for unread in labelled.rejected)
+        _reject_unread(labelled, reject)
         try:
-            yield item_of(item, str(base), shown)
+            yield item_of(item, str(base), shown, lost)
         except Refusal as refusal:
             reject(Rejected(item.source, refusal.reason, refusal.detail))
-        reject_unread(labelled, reject)
-    reject_unread(labelled, reject)
+    _reject_unread(labelled, reject)
 
 
-def reject_unread(labelled: Labelled, reject: Reject) -> None:
+def _is_part(unread: Unread, item: LabelledItem) -> bool:
+    """Whether what could not be read is a region of this item."""
+    return unread.source == item.source or unread.source.startswith(f"{item.source},")
+
+
+def _reject_unread(labelled: Labelled, reject: Reject) -> None:
     """Hand over what the reader could not read so far."""
     for unread in labelled.rejected:
         reject(Rejected(unread.source, unread.reason, unread.detail))
     labelled.rejected.clear()
 
 
-def item_of(item: LabelledItem, base: str, shown: Shown) -> IngestItem:
-    """A labelled item as one of an ingest; a file that is not at hand is looked for in the folder `base`."""
+def item_of(item: LabelledItem, base: str, shown: Shown, lost: int = 0) -> IngestItem:
+    """A labelled item as one of an ingest, of which `lost` regions could not be read.
+
+    A file that is not at hand is looked for in the folder `base`.
+    """
     made = row_item({"data": dict(item.data), "meta": dict(item.meta)}, item.source, base, shown, SourceOptions())
     names = made.names
     if item.media is not None:
@@ -84,7 +93,7 @@ def item_of(item: LabelledItem, base: str, shown: Shown) -> IngestItem:
         below = str(item.media).removeprefix(f"{base.rstrip('/')}/")
         names = (*names, *names_of(below))
         made = replace(made, data=data, media=(*(m for m in made.media if m.key != key), medium))
-    labels = Labels(tuple(item.result), item.source)
+    labels = Labels(tuple(item.result), item.source, lost=lost)
     return replace(made, names=names, labels=labels, group=item.group, split=item.split)
 
 
@@ -101,8 +110,7 @@ class JoinedLabels:
             for number, item in enumerate(items):
                 names = self._names(item)
                 body = {
-                    "result": list(item.labels.result) if item.labels is not None else [],
-                    "source": item.source,
+                    "labels": vars(item.labels),
                     "group": item.group,
                     "split": item.split,
                     "text": item.data.get(self._shown.main) if self._shown.main in self._shown.texts else None,
@@ -125,7 +133,7 @@ class JoinedLabels:
         own = item.data.get(self._shown.main)
         # Offsets count in the text that was annotated, which may have other line ends.
         data = {**item.data, self._shown.main: row["text"]} if row["text"] is not None and own else item.data
-        labels = Labels(tuple(row["result"]), row["source"])
+        labels = Labels(**row["labels"])
         return replace(item, data=data, labels=labels, group=item.group or row["group"], split=row["split"])
 
     def left(self) -> Iterator[IngestItem]:
@@ -133,7 +141,8 @@ class JoinedLabels:
         for name, row in self._journal.unused(PART):
             data = {self._shown.main: row["text"]} if row["text"] is not None else {}
             names = () if row["text"] is not None else names_of(name)
-            yield IngestItem(data, row["source"], names=names, labels=Labels(tuple(row["result"]), row["source"]))
+            labels = Labels(**row["labels"])
+            yield IngestItem(data, labels.source, names=names, labels=labels, for_task=True)
 
 
 def _text_name(text: str) -> str:
@@ -155,7 +164,7 @@ def fitting(found: Examined, config: LabelConfig, shown: Shown) -> Labels:
             refused.append(f"{region.get('type')} {region.get('id')}: {placed}")
         else:
             kept.append(placed)
-    return Labels(tuple(kept), labels.source, tuple(refused))
+    return Labels(tuple(kept), labels.source, tuple(refused), labels.lost)
 
 
 def _placed(region: Region, found: Examined, config: LabelConfig, shown: Shown) -> Region | str:

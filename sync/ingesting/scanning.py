@@ -20,6 +20,8 @@ from sync.ingesting.run_files import RunFiles
 BATCH = 256
 BATCH_BYTES = 16_000_000
 Join = Callable[[IngestItem], IngestItem]
+#: Labels whose file is not at hand may be for a task that has it.
+_WITHOUT_FILE = ("not_found", "text_missing")
 
 
 @dataclass
@@ -74,12 +76,12 @@ class Scan:
             return refusal
 
     def _take(self, item: IngestItem, found: Examined | Refusal) -> None:
-        if isinstance(found, Examined):
+        if isinstance(found, Examined) and not item.for_task:
             self._add(found)
-            return
-        if item.labels is not None and found.reason in ("not_found", "text_missing") and self._attach(item):
-            return
-        self._files.reject(Rejected(item.source, found.reason, found.detail))
+        elif item.labels is not None and (isinstance(found, Examined) or found.reason in _WITHOUT_FILE):
+            self._attach(item, found)
+        elif isinstance(found, Refusal):
+            self._files.reject(Rejected(item.source, found.reason, found.detail))
 
     # -- what comes in ----------------------------------------------------------------------------------------------
 
@@ -98,40 +100,41 @@ class Scan:
             "labels": _labels_body(labels),
         }
         key = held.key if held is not None and held.key else group_key(item.group) or found.content
-        same = self._journal.add_candidate(
-            Candidate(
-                0, found.content, item.source, body, key, found.fingerprint, labels is not None,
-                held.task_id if held is not None else None,
-            )
+        candidate = Candidate(
+            0, found.content, item.source, body, key, found.fingerprint, labels is not None,
+            held.task_id if held is not None else None,
         )  # fmt: skip
-        if same is not None:
-            self.counts.duplicates += 1
-            self._files.duplicate(item.source, same, "exact")
-            return
-        self.counts.present += held is not None
-        self.counts.changes.update(found.changes)
-        self._count(labels, found.facts)
+        if self._note(candidate, labels, found.facts):
+            self.counts.changes.update(found.changes)
 
-    def _attach(self, item: IngestItem) -> bool:
-        """Whether labels without their file belong to one task that the project has; they are then a candidate for it."""
-        named = self._journal.held_named(item.names)
+    def _attach(self, item: IngestItem, found: Examined | Refusal) -> None:
+        """Make labels without their file, or text, a candidate for the one task of the project that they are for."""
+        looked_at = found if isinstance(found, Examined) else Examined(item, "", None)
+        of_content = self._journal.held_with(found.content) if isinstance(found, Examined) else None
+        named = [of_content] if of_content is not None else self._journal.held_named(item.names)
         if len(named) != 1:
+            reason, detail = ("fits_no_task", "no item and no task of the project is called so, or shows this")
             if named:
                 detail = f"tasks {named[0].task_id} and {named[1].task_id} are both called so"
-                self._files.reject(Rejected(item.source, "fits_no_task", detail))
-            return bool(named)
+            elif isinstance(found, Refusal) and not item.for_task:
+                reason, detail = found.reason, found.detail
+            self._files.reject(Rejected(item.source, reason, detail))
+            return
         held: Held = named[0]
-        labels = self._fitting(Examined(item, "", None))
-        body = {"labels": _labels_body(labels)}
+        labels = self._fitting(looked_at)
         content = held.content or f"task {held.task_id}"
-        candidate = Candidate(0, content, item.source, body, held.key or content, None, True, held.task_id)
+        body = {"labels": _labels_body(labels)}
+        self._note(Candidate(0, content, item.source, body, held.key or content, None, True, held.task_id), labels, ())
+
+    def _note(self, candidate: Candidate, labels: Labels | None, facts: Sequence[Facts]) -> bool:
+        """Whether a candidate is the first with its content."""
         same = self._journal.add_candidate(candidate)
         if same is not None:
             self.counts.duplicates += 1
-            self._files.duplicate(item.source, same, "exact")
-        else:
-            self.counts.present += 1
-            self._count(labels, ())
+            self._files.duplicate(candidate.source, same, "exact")
+            return False
+        self.counts.present += candidate.task_id is not None
+        self._count(labels, facts)
         return True
 
     def _fitting(self, found: Examined) -> Labels | None:
@@ -146,7 +149,7 @@ class Scan:
         if labels is not None:
             self.counts.labelled += 1
             self.counts.regions += len(labels.result)
-            self.counts.refused_regions += len(labels.refused)
+            self.counts.refused_regions += len(labels.refused) + labels.lost
         for picture in (each.picture for each in facts if each.picture is not None):
             self.counts.images.update(_traits(picture))
 
@@ -175,7 +178,7 @@ def _medium_body(medium: Any, facts: Facts) -> dict[str, Any]:
 def _labels_body(labels: Labels | None) -> dict[str, Any] | None:
     if labels is None:
         return None
-    return {"result": list(labels.result), "source": labels.source, "refused": len(labels.refused)}
+    return {"result": list(labels.result), "source": labels.source, "refused": len(labels.refused) + labels.lost}
 
 
 def _joined(item: IngestItem, joins: Sequence[Join]) -> IngestItem:
