@@ -11,7 +11,7 @@ from labelloop.store import ProjectRow, Served, Store
 from labelloop.store.promotions import ranked_ids
 from labelloop.store.tables import outcomes, predictions
 from labelloop.store.tables import tasks as tasks_table
-from sync.prediction import MAY_PASS, open_tasks, outcome_ids
+from sync.prediction import MAY_PASS, outcome_ids
 from sync.runtime import Runtime
 
 #: Tasks of one job: enough to be worth the loading of a model, few enough for several workers to share a project.
@@ -27,10 +27,9 @@ def lacking(runtime: Runtime, project: ProjectRow, served: Served, *, every: boo
     have lost theirs, which have one that is not ours, and whether any may have two.
     """
     store, project_id = runtime.store, project.project_id
-    tasks = store.tasks(project_id)
-    there = {task.task_id for task in tasks}
+    there = store.task_ids(project_id)
     ranked = ranked_ids(store, project_id, served.serving_id) & there
-    wanted = there if every else {task.task_id for task in open_tasks(tasks, store.labels(project_id))}
+    wanted = there if every else store.open_task_ids(project_id)
     found = wanted - ranked
     if served.digest:
         found |= wanted - outcome_ids(store, project_id, served.model_version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from labelloop.artefacts import fetch_artefact
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.logs import error_fields
 from labelloop.settings import ServiceSettings
-from labelloop.store import LabelRow, ProjectRow, Store, TaskRow
+from labelloop.store import ProjectRow, Store, TaskRow
 from labelloop.store.tables import outcomes
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, MediaUse, task_item
@@ -44,12 +44,10 @@ class Guard(Protocol):
         """A writing transaction."""
 
 
-def open_tasks(tasks: Iterable[TaskRow], labels: Iterable[LabelRow]) -> list[TaskRow]:
-    """The tasks that still want labels: fewer people have labelled them than their overlap asks for."""
-    people: dict[int, set[int]] = {}
-    for label in labels:
-        people.setdefault(label.task_id, set()).add(label.person_id)
-    return [task for task in tasks if len(people.get(task.task_id, ())) < task.overlap]
+def open_tasks(store: Store, project_id: int) -> list[TaskRow]:
+    """The tasks that still want labels."""
+    wanted = store.open_task_ids(project_id)
+    return [task for task in store.tasks(project_id) if task.task_id in wanted]
 
 
 def outcome_ids(store: Store, project_id: int, model_version: str) -> set[int]:

@@ -190,7 +190,7 @@ class _Promotion:
         if not self.digest:
             return {"tasks": 0}
         store, project_id = self.runtime.store, self.project.project_id
-        waiting = open_tasks(store.tasks(project_id), store.labels(project_id))
+        waiting = open_tasks(store, project_id)
         missing = without_outcome(store, project_id, self.model_version, waiting)
         if missing:
             backend = self._load()
@@ -206,7 +206,7 @@ class _Promotion:
         store, project_id = self.runtime.store, self.project.project_id
         learning = self.runtime.project_settings(self.project).active_learning
         found = outcomes_of(store, project_id, self.model_version)
-        waiting = open_tasks(store.tasks(project_id), store.labels(project_id))
+        waiting = open_tasks(store, project_id)
         candidates = [
             Candidate(task.task_id, task.role, found[task.task_id]["uncertainty"] if task.task_id in found else None)
             for task in waiting

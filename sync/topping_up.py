@@ -19,7 +19,7 @@ from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import predictions_of, unserved
 from labelloop.store.tables import predictions
 from sync.lacking import outdated_ids
-from sync.prediction import load_version, open_tasks, predict_tasks, without_outcome
+from sync.prediction import load_version, predict_tasks, without_outcome
 from sync.promotion import LEASE_TTL_S, outcomes_of, prediction_row, uses_media
 from sync.pushing import settle
 from sync.runtime import Runtime
@@ -92,7 +92,7 @@ class _TopUp:
         tasks = self.store.tasks(project_id, *self.span)
         if every:
             return tasks
-        wanted = {task.task_id for task in open_tasks(tasks, self.store.labels(project_id))}
+        wanted = self.store.open_task_ids(project_id)
         held = self.runtime.client.predictions_held(project_id, served.serving_id, *self.span)
         wanted |= {task_id for task_id, rows in held.items() if rows}
         return [task for task in tasks if task.task_id in wanted]

@@ -219,6 +219,27 @@ class Store:
         with self.read() as connection:
             return [TaskRow(**row) for row in connection.execute(query.order_by(c.task_id)).mappings()]
 
+    def task_ids(self, project_id: int) -> set[int]:
+        """Tasks that still exist."""
+        where = self.scope(t.tasks, project_id) & t.tasks.c.deleted_at.is_(None)
+        with self.read() as connection:
+            return set(connection.execute(select(t.tasks.c.task_id).where(where)).scalars())
+
+    def open_task_ids(self, project_id: int) -> set[int]:
+        """Tasks that still want labels: fewer people have labelled them than their overlap asks for."""
+        k, label = t.tasks.c, t.labels.c
+        # A person who was deleted in Label Studio has no id and has labelled all the same.
+        people = func.count(func.coalesce(label.person_id, -1).distinct()).label("people")
+        done = select(label.task_id, people).where(self.scope(t.labels, project_id)).group_by(label.task_id).subquery()
+        query = (
+            select(k.task_id)
+            .select_from(t.tasks.outerjoin(done, done.c.task_id == k.task_id))
+            .where(self.scope(t.tasks, project_id), k.deleted_at.is_(None))
+            .where(func.coalesce(done.c.people, 0) < k.overlap)
+        )
+        with self.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> dict[int, Place]:
         """Role and order key of the tasks that are known; unknown ones are absent."""
         tc, pc = t.tasks.c, t.predictions.c
@@ -253,21 +274,25 @@ class Store:
 
     def labels(self, project_id: int, roles: Sequence[str] | None = None) -> list[LabelRow]:
         """Every current label: one per (task, person), newest annotation, by task and annotation id."""
+        label, k = t.labels.c, t.tasks.c
+        names = [name for name in LabelRow.__dataclass_fields__ if name != "role"]
+        of_task = (k.instance == label.instance) & (k.project_id == label.project_id) & (k.task_id == label.task_id)
         query = (
-            "SELECT l.task_id, l.annotation_id, l.person_id, l.rev_hash, l.created_at, l.updated_at, l.lead_time_s,"
-            " l.parent_prediction, l.shown_serving_id, l.result, k.role FROM labels l JOIN tasks k"
-            " ON k.instance = l.instance AND k.project_id = l.project_id AND k.task_id = l.task_id"
-            " WHERE l.instance = :instance AND l.project_id = :project_id ORDER BY l.task_id, l.annotation_id"
+            select(*(label[name] for name in names), k.role)
+            .select_from(t.labels.join(t.tasks, of_task))
+            .where(self.scope(t.labels, project_id))
+            .order_by(label.task_id, label.annotation_id)
         )
-        c = t.revisions.c
-        typed = text(query).columns(
-            c.task_id, c.annotation_id, c.person_id, c.rev_hash, c.created_at, c.updated_at, c.lead_time_s,
-            c.parent_prediction, c.shown_serving_id, c.result, t.tasks.c.role,
-        )  # fmt: skip
+        if roles is not None:
+            query = query.where(k.role.in_(list(roles)))
         with self.read() as connection:
-            rows = connection.execute(typed, {"instance": self.instance, "project_id": project_id}).mappings()
-            found = [LabelRow(**row) for row in rows]
-        return [row for row in found if roles is None or row.role in roles]
+            return [LabelRow(**row) for row in connection.execute(query).mappings()]
+
+    def count_labels(self, project_id: int) -> int:
+        """How many current labels there are."""
+        query = select(func.count()).select_from(t.labels).where(self.scope(t.labels, project_id))
+        with self.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     # -- what is served -------------------------------------------------------------------------------------------
 

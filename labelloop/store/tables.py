@@ -372,4 +372,5 @@ regions = Table(
     Index(None, "instance", "project_id", "origin", "origin_id"),
 )
 
-# The view `labels` (the latest revision of each task and person) is made by the migrations.
+# The view `labels` (the latest revision of each task and person) is made by the migrations; it is no table of `metadata`.
+labels = Table("labels", MetaData(), *(Column(column.name, column.type) for column in revisions.columns))
