@@ -54,16 +54,25 @@ def project_create(
     say(report, as_json, f"project {project_id} ({title}) is set up: {services.label_studio_url}/projects/{project_id}")
 
 
-def sync(project: Wanted, settings: SettingsFile = None, as_json: AsJson = False) -> None:
+def sync(
+    project: Wanted,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="compare every task, also when the last comparison is recent")
+    ] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Reconcile the store with Label Studio now, and act on what is new."""
     from dataclasses import asdict
 
+    from labelloop.progress import progress_counter
     from sync.overview import queue_report
     from sync.reconcile import reconcile_project
 
     runtime = open_runtime(settings)
     row = project_of(runtime, project)
-    done = reconcile_project(runtime, row.project_id, sweep=True)
+    count = progress_counter("sync", silent=as_json)
+    done = reconcile_project(runtime, row.project_id, sweep=True if sweep else None, count=count)
     if done is None:
         raise UsageError(f"a worker reconciles {row.title!r} at this moment; ask again in a few seconds")
     report = {**queue_report(runtime, row), "read": asdict(done.mirrored), "trigger": asdict(done.decision)}
