@@ -7,13 +7,19 @@ import sys
 
 import typer
 
-from labelloop.commands import exports, ingesting, labels, models, projects, services
+from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, services
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
 project_app = typer.Typer(no_args_is_help=True, help="Projects in Label Studio that labelloop looks after.")
 app.add_typer(project_app, name="project")
 project_app.command("create")(projects.project_create)
+dataset_app = typer.Typer(no_args_is_help=True, help="Dataset versions: frozen labels, named by what they hold.")
+app.add_typer(dataset_app, name="dataset")
+dataset_app.command("create")(datasets.dataset_create)
+dataset_app.command("list")(datasets.dataset_list)
+dataset_app.command("show")(datasets.dataset_show)
+dataset_app.command("diff")(datasets.dataset_diff)
 
 for command in (
     ingesting.ingest,
@@ -28,6 +34,9 @@ for command in (
     models.rules,
     exports.export,
     exports.convert,
+    lineage.classes,
+    lineage.history,
+    lineage.forget,
     labels.agreement,
     services.demo,
     services.up,

@@ -36,6 +36,7 @@ from labelloop.store.forgotten import tombstones
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
 from labelloop.values import ROLES, Outcome
+from sync.formats.freezing_exports import dataset_from_export
 from sync.formats.policies import Policy, checked_policy, truth_of, voting_controls
 from sync.frozen_rows import label_rows, note_task, task_row
 from sync.stored_labels import LabelledTask, count_labelled, labelled_tasks
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 #: Gold tasks measure people, not models: they are in no dataset that trains.
 FROZEN_ROLES = ("pool", "blind", "holdout")
+NO_TRUTH = "the policy finds no truth among its labels"
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,28 @@ def freeze_version(
     return Frozen(dataset_id, uri, known, dict(freezing.counts), dict(freezing.left_out), dict(freezing.dropped))
 
 
+def freeze_file(
+    export: Path,
+    config: Path,
+    artifacts: str,
+    *,
+    policy: str = "latest",
+    parent: str | None = None,
+    count: Counting = not_counted,
+) -> Frozen:
+    """The same from a JSON export of Label Studio and its label config, without a store."""
+    with folders.in_the_making(folders.join(artifacts, "datasets")) as folder:
+        made = dataset_from_export(export, config, folder, policy, parent=parent, count=count)
+        uri = dataset_uri(artifacts, made.dataset_id)
+        known = folders.is_published(uri)
+        if not known:
+            folders.publish(folder, uri)
+    counts = made.manifest["counts"]
+    without = counts["tasks"] - counts["truths"]
+    left_out = {NO_TRUTH: without} if without else {}
+    return Frozen(made.dataset_id, uri, known, counts, left_out)
+
+
 class _Freezing:
     """One version in the making."""
 
@@ -152,7 +176,7 @@ class _Freezing:
             able = [index for index, reason in enumerate(left_out) if reason is None]
             truth = truth_of([labels[index] for index in able], self.policy, voting)
             if truth is None:
-                self.left_out[next(filter(None, left_out), None) or "the policy finds no truth among its labels"] += 1
+                self.left_out[next(filter(None, left_out), None) or NO_TRUTH] += 1
             else:
                 truth = truth.at(able[truth.index])
             about = (task.task_id, task.data, task.meta, task.group_key, task.role)

@@ -57,7 +57,7 @@ def status_text(report: dict[str, Any]) -> str:
 def _projects_status(runtime: Runtime) -> tuple[str | None, str | None, list[dict[str, Any]]]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    file = _store_file(runtime)
+    file = store_file(runtime)
     if file is not None and not file.exists():
         # Opening it would make it.
         return f"no store at {file} yet; `labelloop project create` makes it", None, []
@@ -71,7 +71,8 @@ def _projects_status(runtime: Runtime) -> tuple[str | None, str | None, list[dic
         return f"the store cannot be read: {str(error).splitlines()[0]}; check LABELLOOP_DATABASE_URL", None, []
 
 
-def _store_file(runtime: Runtime) -> Path | None:
+def store_file(runtime: Runtime) -> Path | None:
+    """The SQLite file of the store; None where a server has it."""
     prefix = "sqlite:///"
     database = runtime.services.database
     return Path(database.removeprefix(prefix)) if database.startswith(prefix) else None

@@ -31,6 +31,7 @@ from labelloop.store.trainings import (
     trainings_of,
 )
 from labelloop.store.types import utc_now
+from sync.forgetting import erase_latecomers
 from sync.freezing import entries_of, freeze, open_dataset
 from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
@@ -79,6 +80,7 @@ def reconcile_project(
         mirrored = mirror.read()
         if compare and mirror.last_full_pass() == before:
             mirrored += mirror.sweep()
+    erase_latecomers(runtime, project)
     start_cold(runtime, project)
     recover_training(runtime, project)
     decision, training_id = trigger_training(runtime, project)
@@ -183,7 +185,7 @@ def recover_training(runtime: Runtime, project: ProjectRow) -> None:
 
 def start_cold(runtime: Runtime, project: ProjectRow) -> None:
     """Give a project its first order once it has tasks, wherever they came from."""
-    if runtime.store.served(project.project_id) is None and runtime.store.tasks(project.project_id):
+    if runtime.store.served(project.project_id) is None and runtime.store.task_ids(project.project_id):
         plan_cold_start(runtime, project)
 
 
@@ -234,6 +236,6 @@ def register_missed(runtime: Runtime, project: ProjectRow) -> None:
 def check_quality_if_due(runtime: Runtime, project: ProjectRow) -> None:
     """Enqueue the agreement report when `quality.check_every_n_labels` labels came since the last one."""
     every = runtime.project_settings(project).quality.check_every_n_labels
-    count = len(runtime.store.labels(project.project_id))
+    count = runtime.store.count_labels(project.project_id)
     if count - labels_at_last_check(runtime, project) >= every:
         runtime.queue.enqueue(quality_request(project.project_id))

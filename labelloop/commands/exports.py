@@ -184,7 +184,7 @@ def _of_project(runtime: Any, project: str, consensus: str, scratch: Path) -> _W
     from sync.promotion import uses_media
 
     row = project_of(runtime, project)
-    version = freeze(runtime.store, row, runtime.services.artifacts)
+    version = freeze(runtime.store, row, runtime.services.artifacts, policy=consensus)
     opened = open_dataset(runtime.services.artifacts, version, scratch)
     own = runtime.project_settings(row).export
     fetch = runtime.media.fetch if uses_media(row) else None

@@ -90,6 +90,13 @@ class MediaCache:
             with self._guard:
                 del self._flights[address]
 
+    def forget(self, address: str) -> bool:
+        """Remove what was kept of an address for good, unless another address has the same bytes; whether it was there."""
+        try:
+            return self._shelves.forget(_key(self.rules.place_of(address)))
+        except MediaError:
+            return False  # nothing that the rules refuse is ever kept
+
     def _fetched(self, address: str) -> Path:
         try:
             return self._current(self.rules.place_of(address))
@@ -111,7 +118,7 @@ class MediaCache:
         """The file that the place has now, from the shelves where that is known."""
         if isinstance(place, WebPlace):
             self._web.check(place.url)  # also what is held is given only while the rules allow it
-        key = hashlib.sha256(repr(place).encode()).hexdigest()
+        key = _key(place)
         known = self._shelves.recall(key)
         held = self._shelves.hand_out(known.digest) if known is not None else None
         if known is None or held is None:
@@ -172,3 +179,7 @@ class MediaCache:
             self._told.add(refused.host) if new else None
         if new:
             log.warning("media host not allowed", extra={"host": refused.host, "why": str(refused)})
+
+
+def _key(place: Place) -> str:
+    return hashlib.sha256(repr(place).encode()).hexdigest()

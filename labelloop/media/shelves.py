@@ -147,6 +147,20 @@ class Shelves:
             self.trim()
         return path
 
+    def forget(self, key: str) -> bool:
+        """Forget an address, and remove what it has unless another address has the same; whether it was known."""
+        with self._writing() as index:
+            known = index.execute("select digest from addresses where key = ?", (key,)).fetchone()
+            index.execute("delete from addresses where key = ?", (key,))
+            if known is None:
+                return False
+            if index.execute("select 1 from addresses where digest = ?", known).fetchone() is None:
+                row = index.execute("select name from contents where digest = ?", known).fetchone()
+                if row is not None:
+                    self._shelf(row[0]).unlink(missing_ok=True)
+                index.execute("delete from contents where digest = ?", known)
+        return True
+
     def trim(self, max_bytes: int | None = None) -> int:
         """Remove least recently used files while all are over the limit; the bytes removed."""
         limit, removed = self._max_bytes if max_bytes is None else max_bytes, 0

@@ -52,7 +52,7 @@ def commands() -> set[str]:
 
 def test_the_readme_tells_every_command_and_none_that_is_not_there() -> None:
     table = README.partition("## Command line")[2].partition("\n## ")[0]
-    told = set(re.findall(r"`labelloop ((?:project )?[a-z]+)", table))
+    told = set(re.findall(r"`labelloop ((?:(?:project|dataset) )?[a-z]+)", table))
     assert told == commands()
 
 
