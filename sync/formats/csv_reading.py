@@ -93,13 +93,15 @@ def read_csv(path: Path, *, task: str | None, config: LabelConfig | None, images
 def open_table(path: Path) -> Table:
     """A CSV file with commas, semicolons or tabs between the cells; DataError when it has no header."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             first = file.readline()
             delimiter = max(",;\t", key=lambda each: (first.count(each), each == ","))
             file.seek(0)
             header = next(csv.reader(file, delimiter=delimiter), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no readable CSV file: {error}; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} is no readable CSV file: {error}") from error
+    if any(_LONE.search(name) for name in header):
+        raise DataError(f"{path} has a header that is not UTF-8; save it as UTF-8")
     twice = sorted({name for name in header if header.count(name) > 1})
     if not header or twice:
         raise DataError(f"{path} has no header" if not header else f"{path} has the column {twice[0]!r} twice")

@@ -78,9 +78,14 @@ def labelled_rows(
 
 def _made(read: Read) -> LabelConfig:
     maker = ConfigMaker()
-    for item in read([]):
+    rejected: list[Unread] = []
+    for item in read(rejected):
         maker.add(item.data, item.regions, item.ids)
-    return maker.made()
+    try:
+        return maker.made()
+    except DataError as error:
+        first = f"; the first of {len(rejected)} unread: {rejected[0].source}: {rejected[0].detail}" if rejected else ""
+        raise DataError(f"{error}{first}") from error
 
 
 def _file_of(item: RowItem, key: str, folder: Path, fetch: Callable[[str], Path]) -> Path | None:
