@@ -23,10 +23,14 @@ _CHUNK = 2000
 
 
 def open_store(database_url: str) -> Store:
-    """Open (and migrate) the store at a SQLAlchemy address; ServiceDown when the database cannot be reached."""
+    """Open (and migrate) the store at a SQLAlchemy address; see `migrate` for what it raises."""
     engine = open_engine(database_url)
-    migrate(engine)
-    return Store(engine, _instance_of(engine))
+    try:
+        migrate(engine)
+        return Store(engine, _instance_of(engine))
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _instance_of(engine: Engine) -> str:
