@@ -69,7 +69,7 @@ def write_conll(plan: Plan, examples: Iterable[Example], part: Part) -> None:
     notes = Notes()
     for example in examples:
         file = f"{example.split}.conll"
-        for layer, text, regions in texts_of(example, layers, part, "CoNLL has no place for"):
+        for layer, text, regions in texts_of(example, layers, part, "CoNLL"):
             flat = flat_spans(spans_of(text, regions, layer, classes, example, part, notes), example, part, notes)
             tagged = [(start, end, tags[label]) for start, end, label, _ in flat]
             part.fragment(file).write(rows_of(text, tagged, given_starts(example.meta, text)))

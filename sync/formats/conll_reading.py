@@ -128,7 +128,7 @@ class _Reader:
                 label = self.names.get(chunk.label, chunk.label)
                 start, last = starts[before + chunk.first], before + chunk.after - 1
                 end = starts[last] + len(tokens[last])
-                control = self.place.control_of(label)
+                control = self.place.control_of("Labels", label)
                 if control is None:
                     detail = f"{source}: {text[start:end]!r} is {label!r}, which the label config has not"
                     rejected.append(Unread(source, "class_not_in_config", detail))

@@ -1,143 +1,258 @@
-"""spaCy DocBin: train.spacy and dev.spacy with entities (`ner`), all spans ("sc"), or categories (`textcat`)."""
+"""spaCy DocBin: train.spacy, dev.spacy and test.spacy with entities (`ner`), spans (`spancat`) or categories (`textcat`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from labelloop.datasets import Dataset
+import orjson
+
 from labelloop.errors import DataError
-from labelloop.label_config import Control, LabelConfig
-from sync.formats.offsets import span_offsets
-from sync.formats.report import Written
-from sync.formats.source import ExportOptions, Item, items_of, part_of
+from labelloop.values import Region
+from sync.formats.docbin_files import SPANS_KEY, add_document, count_docbins, docbin_bytes, join_docbins, runs_of
+from sync.formats.docbin_reading import read_docbins
+from sync.formats.examples import SPLITS, Example, labels_of
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
+from sync.formats.format_options import chosen_options
+from sync.formats.texts import (
+    ALL,
+    Notes,
+    TextLayer,
+    controls_on_texts,
+    notes_of,
+    span_classes,
+    spans_of,
+    text_controls,
+    texts_of,
+)
 
-FILES = {"train": "train.spacy", "dev": "dev.spacy"}
-TASKS = {"ner": "Labels", "textcat": "Choices"}
-SPANS_KEY = "sc"
-LOSSES = {
-    "ner": (
-        "annotations of other people than the one that counts as truth",
-        "relations and everything that is no labelled span",
-        "white space at the ends of a span is cut off",
-        "a span that cuts a token of spaCy's English tokenizer is left out and named in skipped",
-        f'of overlapping spans doc.ents keeps the longest; doc.spans["{SPANS_KEY}"] keeps all',
-    ),
-    "textcat": (
-        "annotations of other people than the one that counts as truth",
-        "everything but the choices of the first <Choices> tag",
-    ),
-}
-
-
-def write_spacy(dataset: Dataset, folder: Path, options: ExportOptions) -> Written:
-    """Write train.spacy and dev.spacy; needs spaCy. DataError when the label config does not fit the task."""
-    task, control = _task(dataset.label_config, options.task)
-    spacy, bins = _libraries()
-    nlp = spacy.blank("en")
-    fill: Callable[[Any, Item, Control, list[tuple[int, str]]], int] = _entities if task == "ner" else _categories
-    found = {part: bins() for part in FILES}
-    skipped: list[tuple[int, str]] = []
-    counts = {part: 0 for part in FILES}
-    objects = 0
-    for item in items_of(dataset):
-        text = item.data.get(control.data_key)
-        if not isinstance(text, str) or not text.strip():
-            skipped.append((item.task_id, f"text_missing: no text under {control.data_key!r}"))
-            continue
-        doc = nlp.make_doc(text)
-        objects += fill(doc, item, control, skipped)
-        doc.user_data["labelloop"] = _provenance(item)
-        part = part_of(item.group_key, options.train_share)
-        found[part].add(doc)
-        counts[part] += 1
-    for part, name in FILES.items():
-        found[part].to_disk(folder / name)
-    extra = {"task": task, "control": control.name, "labels": list(control.classes), "parts": counts, "language": "en"}
-    return Written(sum(counts.values()), objects, tuple(skipped), LOSSES[task], tuple(FILES.values()), extra)
+TASKS = ("ner", "spancat", "textcat")
+FILES = {"train": "train.spacy", "val": "dev.spacy", "test": "test.spacy"}
+#: Above it a split is a folder of several files, which spaCy's corpus reader takes just so: some 10,000 texts.
+_MOST_TOKENS = 1_000_000
+#: Longer texts spaCy refuses to read (`Language.max_length`).
+_MOST_CHARACTERS = 1_000_000
+#: What is kept of each token besides its text; `norm` differs for the tokenizer's own exceptions only.
+_ATTRIBUTES = {"ner": ("NORM", "ENT_IOB", "ENT_TYPE"), "spancat": ("NORM",), "textcat": ("NORM",)}
 
 
-def count_spacy(folder: Path) -> tuple[int, int]:
-    """(documents, spans or chosen categories) as they lie on the disk."""
-    spacy, bins = _libraries()
-    vocab = spacy.blank("en").vocab
-    docs = [doc for name in FILES.values() for doc in bins().from_disk(folder / name).get_docs(vocab)]
-    spans = sum(len(doc.spans[SPANS_KEY]) for doc in docs if SPANS_KEY in doc.spans)
-    return len(docs), spans + sum(int(score) for doc in docs for score in doc.cats.values())
+@dataclass(frozen=True)
+class Details:
+    """What is written: the texts with their controls, the id of each class, and which classes are not retired.
+
+    `exclusive`: of the choices of the one control there is one for each text.
+    """
+
+    task: str
+    language: str
+    widened: bool
+    layers: tuple[TextLayer, ...]
+    classes: Mapping[str, int]
+    live: tuple[str, ...]
+    exclusive: bool = False
+
+    @property
+    def component(self) -> str:
+        """The component of a pipeline that learns this."""
+        return "textcat_multilabel" if self.task == "textcat" and not self.exclusive else self.task
 
 
-def _libraries() -> tuple[Any, Callable[[], Any]]:
+def plan_docbin(plan: Plan) -> Details:
+    """The variant and its controls; DataError when the config has none for it, or spaCy is not installed."""
+    languages = _languages()
+    task = plan.options.task or ("ner" if controls_on_texts(plan.config, "Labels") else "textcat")
+    controls = text_controls(plan, "Choices" if task == "textcat" else "Labels")
+    names = [control.name for control in controls]
+    known = {"control": names if task == "textcat" else [ALL, *names], "language": languages}
+    chosen = chosen_options(plan, known if task == "textcat" else {**known, "alignment": ("strict", "expand")})
+    spans = span_classes(plan, controls, chosen["control"])
+    written = {name for layer in spans.layers for name in layer.controls}
+    live = {entry.name for entry in plan.classes if entry.control in written and not entry.retired}
+    exclusive = task == "textcat" and controls[names.index(chosen["control"])].attributes.get("choice") != "multiple"
+    return Details(
+        task,
+        chosen["language"],
+        chosen.get("alignment") == "expand",
+        spans.layers,
+        spans.classes,
+        tuple(name for name in spans.classes if name in live),
+        exclusive,
+    )
+
+
+def _languages() -> list[str]:
+    """The codes that spaCy has a tokenizer for, English first; found without importing it."""
+    found = find_spec("spacy")
+    if found is None or not found.submodule_search_locations:
+        raise DataError("the format spacy needs spaCy; install labelloop[spacy]")
+    folder = Path(found.submodule_search_locations[0]) / "lang"
+    codes = sorted(each.name for each in folder.iterdir() if (each / "__init__.py").exists())
+    return ["en", *(code for code in codes if code != "en")]
+
+
+@lru_cache(maxsize=4)
+def _pipeline(language: str) -> Any:
+    """A blank pipeline: its tokenizer."""
+    import spacy
+
     try:
-        import spacy
-        from spacy.tokens import DocBin
+        return spacy.blank(language)
     except ImportError as error:
-        raise DataError("the format spacy needs spaCy; install labelloop[spacy]") from error
-    return spacy, lambda: DocBin(store_user_data=True)
+        raise DataError(f"spaCy's tokenizer of the language {language!r} needs another package: {error}") from error
 
 
-def _task(config: LabelConfig, wanted: str | None) -> tuple[str, Control]:
-    if wanted is not None and wanted not in TASKS:
-        raise DataError(f"expected one of {list(TASKS)} as the task of a spaCy export, got {wanted!r}")
-    for task in [wanted] if wanted else TASKS:
-        for control in config.controls:
-            if control.tag == TASKS[task] and control.object_tag == "Text":
-                return task, control
-    raise DataError("spaCy needs <Labels> or <Choices> on a <Text> in the label config; choose another format")
+def write_docbin(plan: Plan, examples: Iterable[Example], part: Part) -> None:
+    """A DocBin for each split."""
+    from spacy.tokens import DocBin
+
+    details: Details = plan.details
+    nlp = _pipeline(details.language)
+    bins: dict[str, Any] = {}
+    tokens: dict[str, int] = {}
+    notes = Notes()
+    fill = _fill_categories if details.task == "textcat" else _fill_spans
+    with nlp.memory_zone():  # else the words of every part stay in memory
+        for example in examples:
+            for layer, text, regions in texts_of(example, details.layers, part, f"spaCy's {details.task}"):
+                if len(text) > _MOST_CHARACTERS:
+                    part.skip(example.task_id, f"too_large: {len(text)} characters; spaCy reads {_MOST_CHARACTERS}")
+                    continue
+                doc = nlp.make_doc(text)
+                spans, written = fill(doc, regions, layer, details, example, part, notes)
+                if example.split not in bins:
+                    bins[example.split] = DocBin(_ATTRIBUTES[details.task])
+                add_document(bins[example.split], doc, spans, {"labelloop": _origin(example, layer, written)})
+                tokens[example.split] = tokens.get(example.split, 0) + len(doc)
+                part.item(example.split)
+        for split, found in bins.items():
+            part.fragment(FILES[split]).write(docbin_bytes(found))
+    part.notes["tokens"] = tokens
+    notes.to_part(part)
 
 
-def _entities(doc: Any, item: Item, control: Control, skipped: list[tuple[int, str]]) -> int:
-    from spacy.util import filter_spans
-
-    spans = []
-    for region in item.result:
-        value = region.get("value") or {}
-        if region.get("from_name") != control.name:
-            skipped.append((item.task_id, f"region {region.get('id')}: {region.get('type')} is no labelled span"))
+def _fill_spans(
+    doc: Any, regions: Sequence[Region], layer: TextLayer, details: Details, example: Example, part: Part, notes: Notes
+) -> tuple[list[Any], list[Region]]:
+    """The spans of a text on its document's tokens, with the region of each; its entities are set."""
+    found, written = [], []
+    for start, end, label, region in spans_of(doc.text, regions, layer, details.classes, example, part, notes):
+        span = doc.char_span(start, end, label=label, alignment_mode="expand" if details.widened else "strict")
+        if span is None:
+            part.skip(example.task_id, f"region {region.get('id')}: misaligned: {start}:{end} cuts a token")
             continue
-        offsets = span_offsets(doc.text, value)
-        if isinstance(offsets, str):
-            skipped.append((item.task_id, f"region {region.get('id')}: {offsets}"))
-            continue
-        start, end = _trimmed(doc.text, *offsets)
-        for label in value.get(control.value_key) or []:
-            span = doc.char_span(start, end, label=label) if start < end else None
-            if span is None:
-                skipped.append((item.task_id, f"region {region.get('id')}: misaligned: {start}:{end} cuts a token"))
+        if span.start_char != start or span.end_char != end:
+            notes.spans["widened"] += 1
+        found.append(span)
+        written.append(region)
+        part.object(example, region, label, details.classes[label], FILES[example.split])
+    if details.task == "ner":
+        from spacy.util import filter_spans
+
+        entities = filter_spans(found)
+        notes.spans["not_among_entities"] += len(found) - len(entities)
+        doc.set_ents(entities, default="outside")
+    return found, written
+
+
+def _fill_categories(
+    doc: Any, regions: Sequence[Region], layer: TextLayer, details: Details, example: Example, part: Part, notes: Notes
+) -> tuple[None, list[Region]]:
+    """Set the categories of a text: 1 for what was chosen, 0 for the others; there are no spans."""
+    chosen: list[str] = []
+    for region in regions:
+        for label in labels_of(region, layer.controls[region["from_name"]]):
+            if label not in details.live:
+                why = f"class {label!r} is not in the label config"
+            elif label in chosen:
+                why = f"{label!r} was chosen twice"
+            elif chosen and details.exclusive:
+                why = f"{label!r} was chosen besides {chosen[0]!r}, and one may be"
             else:
-                spans.append(span)
-    doc.spans[SPANS_KEY] = spans
-    doc.set_ents(filter_spans(spans), default="outside")
-    return len(spans)
+                chosen.append(label)
+                part.object(example, region, label, details.classes[label], FILES[example.split])
+                continue
+            part.skip(example.task_id, f"region {region.get('id')}: {why}")
+    doc.cats = {name: float(name in chosen) for name in details.live}
+    return None, []
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    inside = text[start:end]
-    return start + len(inside) - len(inside.lstrip()), end - len(inside) + len(inside.rstrip())
-
-
-def _categories(doc: Any, item: Item, control: Control, skipped: list[tuple[int, str]]) -> int:
-    chosen: set[str] = set()
-    for region in item.result:
-        if region.get("from_name") != control.name:
-            skipped.append((item.task_id, f"region {region.get('id')}: not a choice of {control.name!r}"))
-            continue
-        for label in (region.get("value") or {}).get(control.value_key) or []:
-            if label in control.classes:
-                chosen.add(label)
-            else:
-                skipped.append((item.task_id, f"region {region.get('id')}: class {label!r} is not in the label config"))
-    doc.cats = {label: float(label in chosen) for label in control.classes}
-    return len(chosen)
-
-
-def _provenance(item: Item) -> dict[str, Any]:
+def _origin(example: Example, layer: TextLayer, written: Sequence[Region]) -> dict[str, Any]:
+    """What a document says of itself; `regions` are the (id, control) of its spans, `data` what its task has besides."""
+    besides = {key: value for key, value in example.data.items() if key != layer.data_key}
     return {
-        "task": item.task_id,
-        "annotation": item.annotation_id,
-        "annotator": item.annotator,
-        "at": item.at.isoformat(),
-        "rev_hash": item.rev_hash,
-        "shown_serving_id": item.shown_serving_id,
-        "split": item.split,
+        "task": example.task_id,
+        "annotation": example.annotation_id,
+        "annotator": example.annotator,
+        "at": example.at.isoformat(),
+        "rev_hash": example.rev_hash,
+        "version": example.shown_serving_id,
+        "source": example.source,
+        "review_status": example.review_status,
+        "split": example.split,
+        "group": example.group_key,
+        "key": layer.data_key,
+        "data": orjson.dumps(besides).decode(),
+        "regions": [[str(region.get("id") or ""), region["from_name"]] for region in written],
     }
+
+
+def join_docbin(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
+    """One file for each split that has documents, or a folder of that name with files in order."""
+    details: Details = plan.details
+    files = []
+    for split in SPLITS:
+        name = FILES[split]
+        tokens = [part.notes["tokens"][split] for part in parts if split in part.notes["tokens"]]
+        runs = list(runs_of(list(fragments(scratch, name, parts)), tokens, _MOST_TOKENS))
+        if len(runs) > 1:
+            (folder / name).mkdir()
+        for number, run in enumerate(runs):
+            files.append(f"{name}/{number:05d}.spacy" if len(runs) > 1 else name)
+            join_docbins(run, folder / files[-1])
+    extra = {
+        "component": details.component,
+        "controls": [name for layer in details.layers for name in layer.controls],
+        "labels": list(details.live),
+        "language": details.language,
+        "spans_key": None if details.task == "textcat" else SPANS_KEY,
+        **notes_of(parts),
+    }
+    return Joined(tuple(files), extra)
+
+
+def count_docbin(plan: Plan, folder: Path) -> tuple[int, int]:
+    """(documents, spans or chosen categories) as they lie on the disk."""
+    files = sorted(path for path in folder.rglob("*.spacy") if path.is_file())
+    documents, spans, categories = count_docbins(files)
+    return documents, categories if plan.task == "textcat" else spans
+
+
+def losses_of_docbin(plan: Plan) -> tuple[str, ...]:
+    """What a DocBin of the variant cannot say."""
+    always = "annotations of other people than the one that counts as truth"
+    details: Details = plan.details
+    if details.task == "textcat":
+        return (
+            always,
+            "everything but the choices of one <Choices> for a whole <Text>; another is named by the option control",
+            "a text for which nothing was chosen has every category at 0",
+        )
+    cut = "is widened to whole tokens" if details.widened else "is left out and named in skipped"
+    entities = (f'of overlapping spans doc.ents keeps the longest, then the first; doc.spans["{SPANS_KEY}"] keeps all',)
+    return (
+        always,
+        "relations and everything that is no labelled span of a <Text>: HTML, dialogues, choices, ratings",
+        "white space at the ends of a span is cut off",
+        f"a span that cuts a token of spaCy's tokenizer ({details.language}) {cut}",
+        "of a task with several texts each is a document of its own",
+        *(entities if details.task == "ner" else ()),
+    )
+
+
+FORMAT = Format(
+    "spacy", TASKS, plan_docbin, write_docbin, join_docbin, count_docbin, losses_of_docbin, read_docbins
+)  # fmt: skip

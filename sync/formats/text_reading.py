@@ -21,19 +21,21 @@ _NAMED = (
 
 
 class TextPlace:
-    """Where what was read goes: one <Text> of a config, and its controls of one tag."""
+    """Where what was read goes: one <Text> of a config, and the controls of these tags on it."""
 
-    def __init__(self, config: LabelConfig, tag: str) -> None:
-        """DataError when the config has no such control on a <Text>."""
-        fitting = [control for control in config.controls if control.tag == tag and control.object_tag == "Text"]
+    def __init__(self, config: LabelConfig, *tags: str) -> None:
+        """DataError when the config has no such control on a <Text>; of several texts the first control's is taken."""
+        fitting = [control for control in config.controls if control.tag in tags and control.object_tag == "Text"]
         if not fitting:
-            raise DataError(f"the label config has no <{tag}> on a <Text>; what was read has no place in it")
+            raise DataError(
+                f"the label config has no <{'> or <'.join(tags)}> on a <Text>; what was read has no place in it"
+            )
         self.data_key = fitting[0].data_key
         self._controls = [control for control in fitting if control.to_name == fitting[0].to_name]
 
-    def control_of(self, label: str, wanted: Any = None) -> Control | None:
-        """The control with a class, the one of the wanted name if it has it too; None where none has it."""
-        found = [control for control in self._controls if label in control.classes]
+    def control_of(self, tag: str, label: str, wanted: Any = None) -> Control | None:
+        """The control of a tag with a class, the one of the wanted name if it has it too; None where none has it."""
+        found = [control for control in self._controls if control.tag == tag and label in control.classes]
         return next((control for control in found if control.name == wanted), found[0] if found else None)
 
 

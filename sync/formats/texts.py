@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labelloop.errors import DataError
-from labelloop.label_config import Control
+from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
 from sync.formats.examples import Example, labels_of
 from sync.formats.format import Part, PartDone, Plan
@@ -67,9 +67,14 @@ def notes_of(parts: Iterable[PartDone]) -> dict[str, Any]:
     }
 
 
+def controls_on_texts(config: LabelConfig, tag: str) -> list[Control]:
+    """The controls of a tag on texts that tasks carry as they are shown."""
+    return [control for control in config.controls if control.tag == tag and _is_carried(control)]
+
+
 def text_controls(plan: Plan, tag: str) -> list[Control]:
-    """The controls of a tag on texts that tasks carry as they are shown; DataError when there is none."""
-    controls = [control for control in plan.config.controls if control.tag == tag and _is_carried(control)]
+    """The same of a plan; DataError when there is none."""
+    controls = controls_on_texts(plan.config, tag)
     if not controls:
         raise DataError(
             f"{plan.format} needs <{tag}> on a <Text> whose text is in the task's data (not HTML, a dialogue or an "
@@ -100,15 +105,16 @@ def span_classes(plan: Plan, controls: Sequence[Control], chosen: str) -> SpanCl
 
 
 def texts_of(
-    example: Example, layers: Sequence[TextLayer], part: Part, lost: str
+    example: Example, layers: Sequence[TextLayer], part: Part, form: str
 ) -> Iterator[tuple[TextLayer, str, list[Region]]]:
-    """Each text of a task that is there, with the regions on it; what belongs to no text is noted as `lost`."""
+    """Each text of a task that is there, with the regions on it; what belongs to none is noted."""
     regions: dict[str, list[Region]] = {layer.to_name: [] for layer in layers}
     places = {name: found for layer, found in zip(layers, regions.values(), strict=True) for name in layer.controls}
     for region in example.result:
         place = places.get(region.get("from_name") or "")
         if place is None:
-            part.skip(example.task_id, f"region {region.get('id')}: {lost} {region.get('type')}")
+            what = f"{region.get('type')} of {region.get('from_name')!r}"
+            part.skip(example.task_id, f"region {region.get('id')}: {form} has no place for {what}")
         else:
             place.append(region)
     for layer in layers:
