@@ -16,8 +16,6 @@ def push_to_hub(folder: Path, repo_id: str, token: str | None = None, *, private
     """
     if not (folder / MANIFEST).is_file() or not (folder / "data").is_dir():
         raise UsageError(f"{folder} is no finished export of the format huggingface; make one first")
-    import httpx
-
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
@@ -39,8 +37,13 @@ def push_to_hub(folder: Path, repo_id: str, token: str | None = None, *, private
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         raise ServiceError(f"the hub refused {repo_id}: {error}; is the token one that may write?", status) from error
-    except (OSError, httpx.TransportError) as error:
+    except _errors_of(HfHubHTTPError) as error:
         raise ServiceDown(
             f"the hub cannot be reached ({error}); the export stays in {folder}, send it later"
         ) from error
     return f"{api.endpoint}/datasets/{repo_id}"
+
+
+def _errors_of(http_error: type[Exception]) -> tuple[type[Exception], ...]:
+    """What the hub's HTTP error is a kind of: the errors of whichever HTTP library this version of the hub's uses."""
+    return tuple(each for each in http_error.__mro__ if issubclass(each, Exception) and each is not Exception)
