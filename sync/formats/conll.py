@@ -162,8 +162,8 @@ def join_conll(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone
         with (folder / name).open("wb") as file:
             for piece in fragments(scratch, name, parts):
                 append_file(piece, file)
-    extra = {"controls": list(details.spans.controls), "tags": dict(details.tags), **notes_of(parts)}
-    return Joined(tuple(names), extra)
+    said = {"controls": list(details.spans.controls), "labels": list(details.spans.classes), "tags": dict(details.tags)}
+    return Joined(tuple(names), {**said, **notes_of(parts)})
 
 
 def count_conll(plan: Plan, folder: Path) -> tuple[int, int]:

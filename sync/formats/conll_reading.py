@@ -14,7 +14,7 @@ from labelloop.label_config import LabelConfig
 from labelloop.values import Region
 from sync.formats.conll_columns import Document, Survey, chunks_of, documents_of, survey_of
 from sync.formats.reading import Labelled, LabelledItem, Unread, WantedControl, config_for, region_for
-from sync.formats.text_reading import TextPlace, manifest_of, split_named
+from sync.formats.text_reading import TextPlace, labels_of_manifest, manifest_of, split_named
 from sync.formats.tokens import TOKENS, starts_of, token_map
 
 #: Beside <name>.conll: a line of JSON for each document, with its text as it was.
@@ -48,10 +48,11 @@ def read_conll(
     files = [_opened(file) for file in _files_at(path)]
     if not any(file.survey.documents for file in files):
         raise DataError(f"{path} has no line with a token and its tag (O, B-PER, I-PER); is it of another format?")
-    tags = manifest_of(path, "conll").get("tags")
+    manifest = manifest_of(path, "conll")
+    tags = manifest.get("tags")
     names = {str(tag): str(name) for name, tag in tags.items()} if isinstance(tags, dict) else {}
-    found = (names.get(tag, tag) for file in files for tag in file.survey.labels)
-    classes = list(dict.fromkeys([*names.values(), *found]))
+    found = [names.get(tag, tag) for file in files for tag in file.survey.labels]
+    classes = list(dict.fromkeys([*labels_of_manifest(manifest), *found]))
     made = config or config_for("Text", "text", [WantedControl("Labels", "label", classes)])
     reader = _Reader(files, TextPlace(made, "Labels"), names)
     return Labelled(made, reader.items, _LOSSES, sum(file.survey.documents for file in files))

@@ -16,7 +16,7 @@ from labelloop.label_config import LabelConfig
 from labelloop.values import Region
 from sync.formats.docbin_files import SPANS_KEY, spans_in
 from sync.formats.reading import Labelled, LabelledItem, Unread, WantedControl, config_for, region_for
-from sync.formats.text_reading import TextPlace, manifest_of, split_named
+from sync.formats.text_reading import TextPlace, labels_of_manifest, manifest_of, split_named
 
 _LOSSES = (
     "everything but entities, spans and categories: tags, lemmas, dependencies, knowledge base ids",
@@ -52,7 +52,7 @@ def read_docbins(
     if not survey.documents:
         why = rejected[0].detail if rejected else "no file's name ends in .spacy"
         raise DataError(f"{path} has no document of spaCy: {why}")
-    made = config or survey.config(manifest_of(path, "spacy").get("labels"))
+    made = config or survey.config(labels_of_manifest(manifest_of(path, "spacy")))
     reader = _Reader(files, task, TextPlace(made, "Labels", "Choices"))
     return Labelled(made, reader.items, _LOSSES, survey.documents)
 
@@ -140,12 +140,11 @@ class _Survey:
             self._categories.update(dict.fromkeys(found.doc.cats))
             self._several = self._several or len(_chosen_in(found, self._task)) > 1
 
-    def config(self, order: Any) -> LabelConfig:
-        """A label config for them; `order` lists classes as our own manifest has them."""
-        said = {name: None for name in order if isinstance(name, str)} if isinstance(order, Sequence) else {}
+    def config(self, listed: Sequence[str]) -> LabelConfig:
+        """A label config for them; `listed` are the classes of spans in the order of our own manifest."""
         controls = []
         if self._labels or not self._categories:
-            controls.append(WantedControl("Labels", "label", list({**said, **self._labels})))
+            controls.append(WantedControl("Labels", "label", list(dict.fromkeys([*listed, *self._labels]))))
         if self._categories:
             choice = {"choice": "multiple" if self._several else "single"}
             controls.append(WantedControl("Choices", "category", list(self._categories), choice))

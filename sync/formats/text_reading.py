@@ -13,11 +13,12 @@ from labelloop.errors import DataError
 from labelloop.label_config import Control, LabelConfig
 from sync.formats.publishing import MANIFEST
 
-_NAMED = (
-    ("val", re.compile(r"(?:^|[^a-z])(?:val|valid|validation|dev|devel|development|testa)(?![a-z])")),
-    ("test", re.compile(r"(?:^|[^a-z])(?:test|testb|eval|evaluation)(?![a-z])")),
-    ("train", re.compile(r"(?:^|[^a-z])(?:train|training)(?![a-z])|train(?![a-z])")),
-)
+_NAMES = {
+    "val": ("val", "valid", "validation", "dev", "devel", "development", "testa"),
+    "test": ("test", "testb", "eval", "evaluation"),
+    "train": ("train", "training"),
+}
+_WORD = re.compile("[a-z]+")
 
 
 class TextPlace:
@@ -40,12 +41,12 @@ class TextPlace:
 
 
 def split_named(path: Path) -> str | None:
-    """The split that the name of a file, or of the folder that it is in, stands for."""
-    for name in (path.stem.lower(), path.parent.name.lower()):
-        for split, pattern in _NAMED:
-            if pattern.search(name):
-                return split
-    return None
+    """The split that a file's name says ("eng.testa", "wnut17train"), else that which its folder is named after."""
+    words = _WORD.findall(path.stem.lower())
+    for split, names in _NAMES.items():
+        if not set(names).isdisjoint(words):
+            return split
+    return next((split for split, names in _NAMES.items() if path.parent.name.lower() in names), None)
 
 
 def manifest_of(path: Path, format: str) -> Mapping[str, Any]:
@@ -58,3 +59,9 @@ def manifest_of(path: Path, format: str) -> Mapping[str, Any]:
         if isinstance(manifest, dict) and manifest.get("format") == format:
             return manifest
     return {}
+
+
+def labels_of_manifest(manifest: Mapping[str, Any]) -> list[str]:
+    """The classes that a manifest lists, in the order of the config that was exported."""
+    labels = manifest.get("labels")
+    return [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
