@@ -210,7 +210,11 @@ def _item(task: ExportTask, raw: Mapping[str, Any], source: str, rejected: list[
         result = [region for region in last.get("result") or () if isinstance(region, dict)]
         annotator = at = None
     else:
-        why = "everybody skipped it" if task.labels else "it has no annotation and no prediction"
+        why = "everybody skipped it" if task.labels else _NOTHING
+        if raw.get("predictions"):
+            why = (
+                "it has no annotation, and its predictions are told by number alone; export a snapshot with predictions"
+            )
         rejected.append(Unread(source, "unlabelled", why))
         return
     yield RowItem(
@@ -224,6 +228,9 @@ def _item(task: ExportTask, raw: Mapping[str, Any], source: str, rejected: list[
         at=None if at is None else str(at),
         files=[str(each) for each in told.get("files") or () if each],
     )
+
+
+_NOTHING = "it has no annotation and no prediction"
 
 
 def _number(said: Any) -> int:
