@@ -51,7 +51,7 @@ from label_studio_sdk.converter import Converter
 logging.disable(logging.CRITICAL)
 method, export, config, out = sys.argv[1:]
 converter = Converter(Path(config).read_text(), out, download_resources=False)
-more = {"csv_delimiter": ","} if method == "convert_to_csv" else {}
+more = {"sep": ","} if method == "convert_to_csv" else {}
 began = time.perf_counter()
 getattr(converter, method)(export, out, is_dir=False, **more)
 print(time.perf_counter() - began)
