@@ -70,7 +70,10 @@ def publish(folder: Path, uri: str) -> str:
     if not is_local(uri):
         with remote(uri) as (filesystem, path):
             if not filesystem.exists(f"{path}/{MARKER}"):
-                _upload(filesystem, folder, path)
+                try:
+                    _upload(filesystem, folder, path)
+                except FileNotFoundError as error:
+                    raise NotReady(f"{uri} cannot be made ({error}); make its bucket first") from error
         return uri
     target = local_path(uri)
     if target.exists():
