@@ -242,31 +242,32 @@ def _write(
     from labelloop.progress import progress_bar
     from sync.formats.exporting import export_dataset
     from sync.formats.media import folder_fetch
-    from sync.formats.publishing import is_remote, log_to_mlflow, move_export, upload
+    from sync.formats.publishing import is_remote, log_to_mlflow, move_export, staging_folder, upload
 
     fetch = folder_fetch(images_from) if images_from is not None else wanted.fetch
     if options.images and fetch is None:
         raise UsageError("--images needs the image files: name their folder with --images-from, or export a PROJECT")
     remote = is_remote(out or wanted.output_dir)
-    # The default name holds the version's id, which is known at the end only.
-    made = scratch / "export" if remote else Path(out or f"{wanted.output_dir}/.new-{os.getpid()}")
-    report = export_dataset(
-        wanted.source,
-        format,
-        made,
-        options=options,
-        classes=wanted.classes,
-        fetch=fetch,
-        workers=workers or os.cpu_count() or 1,
-        progress=progress_bar("export", silent=as_json),
-    )
-    if mlflow_run is not None:
-        log_to_mlflow(made, mlflow_run, services.mlflow_uri, f"{report.dataset_id}-{format}")
-    target = out if out is not None else f"{wanted.output_dir.rstrip('/')}/{report.dataset_id}-{format}"
-    if remote:
-        upload(made, target)
-    elif out is None:
-        move_export(made, Path(target))
+    with staging_folder(scratch if remote or out is not None else Path(wanted.output_dir)) as staging:
+        # The default name holds the version's id, which is known at the end only.
+        made = Path(out) if out is not None and not remote else staging / "export"
+        report = export_dataset(
+            wanted.source,
+            format,
+            made,
+            options=options,
+            classes=wanted.classes,
+            fetch=fetch,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress_bar("export", silent=as_json),
+        )
+        if mlflow_run is not None:
+            log_to_mlflow(made, mlflow_run, services.mlflow_uri, f"{report.dataset_id}-{format}")
+        target = out if out is not None else f"{wanted.output_dir.rstrip('/')}/{report.dataset_id}-{format}"
+        if remote:
+            upload(made, target)
+        elif out is None:
+            move_export(made, Path(target))
     return replace(report, path=target, manifest=f"{target.rstrip('/')}/manifest.json")
 
 

@@ -35,6 +35,25 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """A folder below `parent` for an export whose final name is not known yet; it goes when the block ends.
+
+    Those of processes that were killed go too.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".staging.*"):
+        owner = left.name.rpartition(".")[2]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = parent / f".staging.{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def move_export(made: Path, target: Path) -> None:
     """Give a finished export on the same disk its final name; see `whole_folder` for what may be there already."""
     _recover(target)

@@ -24,7 +24,7 @@ from sync.formats.exporting import export_dataset
 from sync.formats.format import ClassName
 from sync.formats.media import copy_upright, folder_fetch
 from sync.formats.parts import PartRunner
-from sync.formats.publishing import move_export, upload, whole_folder
+from sync.formats.publishing import move_export, staging_folder, upload, whole_folder
 from sync.formats.registry import load_format
 from sync.formats.report import ExportReport
 from sync.formats.sources import ExportSource, open_export
@@ -236,7 +236,7 @@ def test_a_folder_gives_files_by_their_path_or_its_end(tmp_path: Path) -> None:
     assert fetch("/data/local-files/?d=ds/a.png") == tmp_path / "ds/a.png"
     assert fetch("s3://bucket/x/ds/a.png") == tmp_path / "ds/a.png"
     assert fetch("https://host/deep/b.png") == tmp_path / "b.png"
-    with pytest.raises(MediaError, match="no file 'c.png'"):
+    with pytest.raises(MediaError, match=r"no file 'c\.png'"):
         fetch("/d/c.png")
 
 
@@ -268,6 +268,15 @@ def test_what_a_killed_process_left_is_put_right(tmp_path: Path) -> None:
         raise RuntimeError
     assert sorted(p.name for p in tmp_path.iterdir()) == [f".out.{os.getppid()}.part", "out"]
     assert (tmp_path / "out" / "manifest.json").read_text() == "{}"
+
+
+def test_a_staging_folder_goes_with_its_process(tmp_path: Path) -> None:
+    (tmp_path / f".staging.{dead_process()}" / "export").mkdir(parents=True)
+    (tmp_path / f".staging.{os.getppid()}").mkdir()
+    with staging_folder(tmp_path) as folder:
+        (folder / "x").touch()
+        assert len(list(tmp_path.iterdir())) == 2
+    assert [p.name for p in tmp_path.iterdir()] == [f".staging.{os.getppid()}"]
 
 
 def test_a_finished_export_takes_the_place_of_an_earlier_one_only(tmp_path: Path) -> None:
