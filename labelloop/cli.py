@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, services
+from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, services, store
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -42,6 +42,8 @@ for command in (
     services.up,
     services.down,
     services.status,
+    store.backup,
+    store.restore,
 ):
     app.command()(command)
 

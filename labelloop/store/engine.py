@@ -96,6 +96,11 @@ def _alembic_config(connection: Connection) -> Config:
     return config
 
 
+def move_schema(connection: Connection, revision: str) -> None:
+    """Bring the schema up to a version (`head`: the newest), within the caller's transaction."""
+    command.upgrade(_alembic_config(connection), revision)
+
+
 def known_schemas() -> list[str]:
     """Every schema version that this release can read, oldest first."""
     scripts = ScriptDirectory(str(MIGRATIONS))
@@ -126,7 +131,7 @@ def migrate(engine: Engine) -> None:
         with engine.connect().execution_options(writing=True) as connection, connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(7355608)"))
-            command.upgrade(_alembic_config(connection), "head")
+            move_schema(connection, "head")
     except OperationalError as error:
         raise ServiceDown(
             f"the database {engine.url.render_as_string(hide_password=True)} cannot be opened: {error.orig}; "

@@ -188,6 +188,17 @@ def test_an_ingest_and_an_export_are_valid(said: Said, tmp_path: Path) -> None:
     assert exported["items"] == 2
 
 
+def test_a_backup_and_its_restore_are_valid(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "artifacts" / "reports").mkdir(parents=True)
+    (tmp_path / "artifacts" / "reports" / "agreement.json").write_text("{}")
+    backup = said("backup", str(tmp_path / "store.tar"), "--artifacts")
+    validate("backup", backup)
+    assert (backup["tables"]["revisions"], backup["artefacts"]) == (4, 1)
+    restored = said("restore", str(tmp_path / "store.tar"), "--force", "--artifacts")
+    validate("restore", restored)
+    assert restored["tables"] == backup["tables"] and said("models", "1")["served_version"] == V1
+
+
 def test_a_status_with_and_without_services_is_valid(
     said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
