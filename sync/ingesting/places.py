@@ -41,8 +41,12 @@ def is_address(value: str) -> bool:
 
 
 def is_pattern(address: str) -> bool:
-    """Whether an address has wildcards, and no file carries that very name."""
-    return bool(_WILD.search(address)) and (is_address(address) or not local(address).exists())
+    """Whether an address has wildcards, and no file carries that very name; on the web a "?" begins a query."""
+    return (
+        not address.startswith(_WEB)
+        and bool(_WILD.search(address))
+        and (is_address(address) or not local(address).exists())
+    )
 
 
 def local(address: str) -> Path:
