@@ -17,8 +17,8 @@ from labelloop.outlines import joined_rings, mask_rings
 from labelloop.values import Region
 from sync.formats.coco_index import CocoRow
 from sync.formats.flags import CROWD, HIDDEN, flag_choice, flag_region
-from sync.formats.image_reading import box_value, pairs, percents
-from sync.formats.reading import control_for, region_for
+from sync.formats.image_reading import Unfit, box_value, fitting_control, pairs, percents
+from sync.formats.reading import region_for
 
 #: What an annotation draws, and the tags of the controls that may hold it, the fitting one first.
 TAGS = {
@@ -123,14 +123,6 @@ def _rotation_of(row: CocoRow) -> float:
     return float(told) if isinstance(told, int | float) and math.isfinite(told) else 0.0
 
 
-class Unfit(DataError):
-    """An annotation, or a key point of one, that has no place in the config; `reason` is a short code."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 @dataclass
 class _Made:
     """What was made of one image's annotations so far: regions, their ids, and regions that may get more classes."""
@@ -192,7 +184,7 @@ class RegionMaker:
                 labels.append(label)
             return
         points = keypoints_of(row) if self._task == "pose" else []
-        parent = self._shape(row, label, made, wanted, optional=any(points[2::3]))
+        parent = self._shape(row, label, made, ours, optional=any(points[2::3]))
         if parent is not None:
             if key is not None:
                 made.shared[key] = parent
@@ -203,21 +195,22 @@ class RegionMaker:
     def _takes(self, region: Region, label: str) -> bool:
         return label in self._config.control(region["from_name"]).classes
 
-    def _shape(self, row: CocoRow, label: str, made: _Made, wanted: Any, *, optional: bool) -> Region | None:
+    def _shape(
+        self, row: CocoRow, label: str, made: _Made, ours: Mapping[str, Any], *, optional: bool
+    ) -> Region | None:
         """The region of an annotation's shape; None where it or the config has none and it is `optional`."""
         if optional and row.bbox is None and row.segmentation == _NULL:
             return None
         kind = "box" if self._task == "detect" else drawn_kind(row)
-        control = control_for(self._config, TAGS[kind], label)
-        if control is None:
+        try:
+            control = fitting_control(self._config, TAGS[kind], label, ours.get("control"))
+        except Unfit:
             if optional:
                 return None
-            known = control_for(self._config, TAGS[kind]) is not None
-            raise Unfit(
-                "class_not_in_config" if known else "no_control",
-                f"the label config has no {' or '.join(f'<{tag}>' for tag in TAGS[kind])} with the class {label!r}",
-            )
-        return self._checked(made.add(control, _VALUES[control.tag](row, kind, made.size), label, wanted), made)
+            raise
+        return self._checked(
+            made.add(control, _VALUES[control.tag](row, kind, made.size), label, ours.get("region")), made
+        )
 
     def _checked(self, region: Region, made: _Made) -> Region:
         problem = self._config.problem_with(region)
@@ -241,10 +234,10 @@ class RegionMaker:
             if not flag:
                 continue
             try:
-                name = names[number] if number < len(names) else None
-                control = control_for(self._config, ["KeyPointLabels"], name) if name is not None else None
-                if name is None or control is None:
-                    raise Unfit("no_control", f"the label config has no <KeyPointLabels> with {name or number + 1!r}")
+                if number >= len(names):
+                    raise Unfit("no_name", f"its category names {len(names)} key points")
+                name = names[number]
+                control = fitting_control(self._config, ["KeyPointLabels"], name)
                 wanted = ids[number] if isinstance(ids, list) and number < len(ids) else None
                 region = self._checked(made.add(control, _point_value(x, y, made.size), name, wanted), made)
             except DataError as error:

@@ -8,7 +8,30 @@ from typing import Any
 
 from labelloop.errors import DataError
 from labelloop.geometry import Points
+from labelloop.label_config import Control, LabelConfig
 from sync.formats.examples import media_path
+from sync.formats.reading import control_for
+
+
+class Unfit(DataError):
+    """An object that has no place in the config, or is broken; `reason` is a short code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def fitting_control(config: LabelConfig, tags: Sequence[str], label: str, own: Any = None) -> Control:
+    """The first control with one of the tags (in their order) and the class, or `own`, which has them too; Unfit for none."""
+    found = control_for(config, tags, label)
+    if found is None:
+        known = control_for(config, tags) is not None
+        raise Unfit(
+            "class_not_in_config" if known else "no_control",
+            f"the label config has no {' or '.join(f'<{tag}>' for tag in tags)} with the class {label!r}",
+        )
+    equal = (each for each in config.controls if each.tag == found.tag and label in each.classes)
+    return next((each for each in equal if each.name == own), found)
 
 
 class ImageFiles:
@@ -18,12 +41,16 @@ class ImageFiles:
         there = [folder for folder in folders if folder is not None and folder.is_dir()]
         self._folders = list(dict.fromkeys(there))
 
-    def find(self, name: Any) -> Path | None:
-        """The file of a name, by its whole path or by its end, down to the base name; never outside of the folders."""
-        steps = _steps(name) if isinstance(name, str) else []
-        for first in range(len(steps)):
+    def find(self, *names: Any) -> Path | None:
+        """The file of the first name that one has by its whole path, else by its end, down to the base name.
+
+        Never a file outside of the folders.
+        """
+        paths = [steps for name in names if isinstance(name, str) and (steps := _steps(name))]
+        ends = [steps[first:] for steps in paths for first in range(1, len(steps))]
+        for steps in [*paths, *ends]:
             for folder in self._folders:
-                file = folder.joinpath(*steps[first:])
+                file = folder.joinpath(*steps)
                 if file.is_file():
                     return file
         return None
@@ -50,11 +77,11 @@ def size_told(width: Any, height: Any) -> tuple[int, int] | None:
 
 
 def box_value(x0: float, y0: float, x1: float, y1: float, size: tuple[int, int]) -> dict[str, float]:
-    """A rectangle in percent of the part of a box on an image; DataError where that has no area."""
+    """A rectangle in percent of the part of a box on an image; Unfit where that has no area."""
     width, height = size
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     if not (x0 < x1 and y0 < y1):  # also where one is no number
-        raise DataError("the box has no area on the image")
+        raise Unfit("no_area", "the box has no area on the image")
     return {
         "x": x0 * 100 / width,
         "y": y0 * 100 / height,

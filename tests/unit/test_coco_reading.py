@@ -143,7 +143,7 @@ def test_points_without_a_box_and_points_that_cannot_be(tmp_path: Path) -> None:
     regions, labelled = read(tmp_path, [lone], categories=[PERSON])
     assert [region["type"] for region in regions] == ["keypointlabels", "keypointlabels"]
     assert all("parentID" not in region for region in regions)
-    assert [each.reason for each in labelled.rejected] == ["bad_keypoint", "no_control"]
+    assert [each.reason for each in labelled.rejected] == ["bad_keypoint", "no_name"]
     boxes = parse_label_config(BOXES.replace("ant", "dog"))
     _, labelled = read(tmp_path, [row(1, keypoints=[12, 14, 2, 0, 0, 0, 0, 0, 0])], "pose", boxes, categories=[PERSON])
     assert [each.reason for each in labelled.rejected] == ["no_control"]

@@ -1,0 +1,248 @@
+"""Pascal VOC: Annotations/<image>.xml, ImageSets/Main/<split>.txt, labelmap.txt and, where images are copied, JPEGImages/.
+
+Corners are whole pixels that count from 1, the last one inside, as VOC's development kit has them: a box from x0 to x1
+is xmin = floor(x0) + 1, xmax = ceil(x1). The numbers before they were rounded stand beside them, for our own reader.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from labelloop.errors import DataError, UsageError
+from labelloop.geometry import upright_box
+from labelloop.label_config import Control
+from labelloop.values import Region
+from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
+from sync.formats.flags import DIFFICULT, Marks, flag_controls, marks_of
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.shapes import KINDS, is_drawn_twice
+from sync.formats.voc_boxes import bounds_of, whole_pixels
+from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS, read_voc
+from sync.formats.xml_text import xml_attribute, xml_text
+
+_TRAINVAL = "trainval"
+_BOXES = "RectangleLabels"
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is written: the controls by name, the place of each class in labelmap.txt, controls that mark difficult ones."""
+
+    shapes: Mapping[str, Control]
+    classes: Mapping[str, int]
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What an image's objects need: its task, (width, height), the marks of regions, the names of classes as XML."""
+
+    example: Example
+    size: tuple[int, int]
+    marks: Marks
+    names: Mapping[str, str]
+
+
+def plan_voc(plan: Plan) -> Details:
+    """The controls with shapes; DataError when there are none."""
+    if plan.options.values:
+        raise UsageError(f"the format voc has no options, got {sorted(plan.options.values)[0]!r}")
+    shapes = [control for control in plan.config.controls if control.tag in KINDS and control.object_tag == "Image"]
+    if not shapes:
+        raise DataError(f"VOC needs one of {[f'<{tag}>' for tag in KINDS]} in the label config; choose another format")
+    classes = {name: number for number, name in enumerate(plan.class_names(*shapes))}
+    return Details({control.name: control for control in shapes}, classes, flag_controls(plan.config, (DIFFICULT,)))
+
+
+def write_voc(plan: Plan, examples: Iterable[Example], part: Part) -> None:
+    """A file per image, and its name in the list of its split."""
+    details: Details = plan.details
+    names = {name: xml_text(name) for name in details.classes}
+    for example in examples:
+        marks = marks_of(example.result, details.flags)
+        split, task_id = example.split, example.task_id
+        if not example.pictures:
+            part.skip(task_id, "its data names no image")
+            continue
+        for picture in example.pictures:
+            if len(picture.name.splitlines()) != 1:
+                part.skip(task_id, f"{picture.name!r}: a list of images has no place for a name with line breaks")
+                continue
+            size = part.size_of(example, picture)
+            if size is None:
+                continue
+            if plan.options.images:
+                part.copy_image(picture, FORMAT.place(split, picture.name), task_id)
+            stem = stem_of(picture.name)
+            objects = _objects(details, picture, _Image(example, size, marks, names), part)
+            part.write(f"{ANNOTATIONS}/{stem}.xml", _document(plan, example, picture, size, objects))
+            part.fragment(f"{SETS}/{split}.txt").write(f"{stem}\n".encode())
+            if split != "test":
+                part.fragment(f"{SETS}/{_TRAINVAL}.txt").write(f"{stem}\n".encode())
+            part.item(split)
+        for region in _lost(example):
+            part.skip(task_id, no_place_for(region, "VOC"))
+
+
+def stem_of(name: str) -> str:
+    """A path without its suffix: what VOC calls an image. It is unique, as names are whatever their suffix."""
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.rpartition('.')[0] or base}"
+
+
+def _lost(example: Example) -> Iterator[Region]:
+    """Relations, and regions on no image of the task."""
+    yield from (region for region in example.strays() if region.get("type") != "relation")
+    yield from (region for region in example.result if region.get("type") == "relation")
+
+
+def _document(plan: Plan, example: Example, picture: Picture, size: tuple[int, int], objects: str) -> bytes:
+    """The file of an image. `folder` and `filename` together are its path, where the image is known to lie."""
+    folder, shown, path = "", picture.name, picture.file_name
+    if plan.options.images:
+        folder, path = IMAGES, f"{IMAGES}/{picture.name}"
+    elif path != shown:
+        folder, _, shown = path.rpartition("/")
+    return (
+        f"<annotation>\n\t<folder>{xml_text(folder)}</folder>\n\t<filename>{xml_text(shown)}</filename>\n"
+        f"\t<path>{xml_text(path)}</path>\n\t<source>\n\t\t<database>{OUR_DATABASE}</database>\n"
+        f"\t\t<annotation>task {example.task_id}, annotation {example.annotation_id}</annotation>\n"
+        f"\t\t<image>{xml_text(picture.address)}</image>\n\t</source>\n"
+        f"\t<size>\n\t\t<width>{size[0]}</width>\n\t\t<height>{size[1]}</height>\n"
+        f"\t\t<depth>{_depth(picture)}</depth>\n\t</size>\n\t<segmented>0</segmented>\n{objects}</annotation>\n"
+    ).encode("utf-8", "replace")
+
+
+def _depth(picture: Picture) -> int:
+    """Channels of the image; 3 where it is not at hand, as of nearly all."""
+    if picture.file is None:
+        return 3
+    from PIL import Image
+
+    with Image.open(picture.file) as image:
+        return len(image.getbands())
+
+
+def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> str:
+    """The objects of an image as text; what has no place is told to the part."""
+    shapes, classes, example = details.shapes, details.classes, image.example
+    width, height = image.size
+    add, dumps, file = part.object, orjson.dumps, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml"
+    found: list[str] = []
+    for region in example.regions_on(picture):
+        name = region.get("from_name")
+        control = shapes.get(name) if isinstance(name, str) else None
+        if control is None:
+            kept = str(name) in details.flags or region.get("type") == "relation"
+            if not kept and not is_drawn_twice(region, example.result, shapes):
+                part.skip(example.task_id, no_place_for(region, "VOC"))
+            continue
+        value, cut = region.get("value"), False
+        box = upright_box(value, width, height) if control.tag == _BOXES and isinstance(value, dict) else None
+        if box is None or not (0.0 < box[0] < box[2] < width and 0.0 < box[1] < box[3] < height):
+            try:
+                box, cut = bounds_of(KINDS[control.tag], region, image.size)
+            except DataError as error:
+                part.skip(example.task_id, f"region {region.get('id')}: {error}")
+                continue
+        xmin, ymin, xmax, ymax = whole_pixels(*box, image.size)
+        marked = bool(image.marks) and DIFFICULT in image.marks.get(str(region.get("id")), ())
+        told = (
+            f"\t\t<pose>Unspecified</pose>\n\t\t<truncated>{cut:d}</truncated>\n"
+            f"\t\t<difficult>{marked:d}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
+            f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n"
+            f"\t\t<labelloop region={xml_attribute(region.get('id'))} control={xml_attribute(name)} "
+            f'origin={xml_attribute(region.get("origin"))} bounds="{dumps(box)[1:-1].decode()}"/>\n\t</object>\n'
+        )
+        labels = labels_of(region, control)
+        for label in labels if len(labels) == 1 else dict.fromkeys(labels):
+            class_id = classes.get(label)
+            if class_id is None:
+                part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+                continue
+            found.append(f"\t<object>\n\t\t<name>{image.names[label]}</name>\n{told}")
+            add(example, region, label, class_id, file, len(found))
+        if not labels:
+            part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+    return "".join(found)
+
+
+def join_voc(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
+    """The lists of the splits that have images, and labelmap.txt."""
+    files = [LABELMAP]
+    (folder / LABELMAP).write_bytes(_labelmap(plan.details.classes))
+    for split in (*SPLITS, _TRAINVAL):
+        name = f"{SETS}/{split}.txt"
+        pieces = list(fragments(scratch, name, parts))
+        if not pieces:
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("wb") as file:
+            for piece in pieces:
+                append_file(piece, file)
+        files.append(name)
+    return Joined(tuple(files), {"classes": dict(plan.details.classes)})
+
+
+def _labelmap(classes: Iterable[str]) -> bytes:
+    """Lines `name:red,green,blue:parts:actions` in VOC's colours; a name with a colon has no place in it."""
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
+    for number, name in enumerate(classes, start=1):
+        if ":" not in name and name != "background":
+            lines.append(f"{name}:{','.join(map(str, _colour(number)))}::")
+    return "\n".join([*lines, ""]).encode()
+
+
+def _colour(number: int) -> tuple[int, ...]:
+    """The colour of a class in VOC's own palette: its bits, spread from the highest one down."""
+    return tuple(
+        sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8)) for channel in range(3)
+    )
+
+
+def count_voc(plan: Plan, folder: Path) -> tuple[int, int]:
+    """(images, objects) as they lie on the disk: each name in a list of a split, and what is in its file."""
+    items = objects = 0
+    for split in SPLITS:
+        path = folder / SETS / f"{split}.txt"
+        if not path.exists():
+            continue
+        with path.open(encoding="utf-8", newline="\n") as names:
+            for name in names:
+                with open(os.path.join(folder, ANNOTATIONS, f"{name[:-1]}.xml"), "rb", buffering=0) as file:
+                    objects += file.read().count(b"<object>")
+                items += 1
+    return items, objects
+
+
+def losses_of_voc(plan: Plan) -> tuple[str, ...]:
+    """What VOC cannot say."""
+    details: Details = plan.details
+    losses = [
+        "annotations of other people than the one that counts as truth",
+        "relations, texts, ratings and choices, but for a choice 'difficult' about one region",
+        "fractions of a pixel: a box is the whole pixels that it touches",
+        "turned boxes are the upright boxes around them",
+        "a region with several classes is an object for each of them",
+        "what lies outside the image is cut off",
+        "the number of channels of an image that is not at hand: it is 3",
+    ]
+    if {control.tag for control in details.shapes.values()} - {"RectangleLabels"}:
+        losses.append("polygons, ellipses and brushes are the upright boxes around them")
+    if any(":" in name for name in details.classes):
+        losses.append("classes with a colon in their name are not in labelmap.txt")
+    if any(control.tag == "KeyPointLabels" for control in plan.config.controls):
+        losses.append("key points")
+    return tuple(losses)
+
+
+def _place(split: str, name: str) -> str:
+    return f"{IMAGES}/{name}"
+
+
+FORMAT = Format("voc", (), plan_voc, write_voc, join_voc, count_voc, losses_of_voc, read_voc, _place)

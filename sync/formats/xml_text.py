@@ -1,0 +1,26 @@
+"""Text in XML documents: escaped, and without the characters that no document may hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+#: Everything else is harmless as it is: most texts are.
+_TO_ESCAPE = re.compile("[&<>\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def xml_text(text: str) -> str:
+    """Text between tags; a character that XML forbids becomes U+FFFD."""
+    if not _TO_ESCAPE.search(text):
+        return text
+    return escape(_FORBIDDEN.sub("\ufffd", text), {"\r": "&#13;"})
+
+
+def xml_attribute(value: Any) -> str:
+    """A value with its quotes; an empty text for None."""
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    if text.isidentifier() and text.isascii():
+        return f'"{text}"'
+    return quoteattr(_FORBIDDEN.sub("\ufffd", text))
