@@ -11,6 +11,7 @@ import orjson
 
 from sync.formats.examples import ExportOptions
 from sync.formats.exporting import export_dataset
+from sync.formats.format import ClassName
 from sync.formats.reading import Labelled, read_labelled
 from sync.formats.report import ExportReport
 from sync.formats.sources import open_export
@@ -61,6 +62,8 @@ def exported(
     workers: int = 1,
     variant: str | None = None,
     share: float = 1.0,
+    test_share: float = 0.0,
+    classes: Sequence[ClassName] | None = None,
     **values: str,
 ) -> tuple[Path, ExportReport]:
     """Write the tasks; `values` are the format's own options. The folder of the files, and the report."""
@@ -68,8 +71,9 @@ def exported(
     (folder / "export.json").write_bytes(orjson.dumps(list(tasks)))
     (folder / "config.xml").write_text(config, encoding="utf-8")
     source = open_export(folder / "export.json", folder / "config.xml", "latest")
-    options = ExportOptions(variant, train_share=share, values=values)
-    return folder / out, export_dataset(source, format, folder / out, options=options, workers=workers)
+    options = ExportOptions(variant, train_share=share, test_share=test_share, values=values)
+    report = export_dataset(source, format, folder / out, options=options, workers=workers, classes=classes)
+    return folder / out, report
 
 
 def reasons(report: ExportReport) -> list[str]:
