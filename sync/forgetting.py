@@ -159,11 +159,12 @@ class _Forgetting:
             if address in shared:
                 found["shared"] += 1
                 continue
+            # Before the file itself goes: what the cache calls it depends on whether it is there.
+            found["cached"] += self.runtime.media.forget(address)
             path = staged.get(address)
             if path is not None and path.is_file():
                 path.unlink()
                 found["staged"] += 1
-            found["cached"] += self.runtime.media.forget(address)
             if is_upload(address):
                 self.report.uploads.append(address)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import OperationalError
 
 from labelloop import folders
 from labelloop.store import Store
@@ -99,19 +99,26 @@ def overwrite_what_goes(connection: Connection) -> None:
 
 def clear_free_space(store: Store) -> str | None:
     """Have the database let go of what earlier changes left in its files; what could not be cleared, or None."""
+    if store.engine.dialect.name == "sqlite":
+        return _compacted(store)
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if store.engine.dialect.name != "sqlite":
-            for name in _EMPTIED:
-                connection.execute(text(f"VACUUM {name}"))
-            return (
-                "the database server's files and its log keep old rows until they are written over (VACUUM FULL and the "
-                "end of the log's retention end that)"
-            )
-        try:
-            connection.exec_driver_sql("VACUUM")
-            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
-        except OperationalError as error:
-            return (
-                f"free pages of the database's file could not be cleared ({error.orig}); run this again when it is idle"
-            )
+        for name in _EMPTIED:
+            connection.execute(text(f"VACUUM {name}"))
+    return (
+        "the database server's files and its log keep old rows until they are written over (VACUUM FULL, and the end of the "
+        "log's retention, end that)"
+    )
+
+
+def _compacted(store: Store) -> str | None:
+    """SQLite's file written anew, and its log emptied into it."""
+    # The driver's own connection: SQLAlchemy's begins a transaction with the first statement, and VACUUM wants none.
+    raw = store.engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM")
+        (busy, *_) = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        return f"free pages of the database's file could not be cleared ({error}); run this again when it is idle"
+    finally:
+        raw.close()
     return "the database's log, until no other process reads from it" if busy else None
