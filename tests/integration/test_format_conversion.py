@@ -107,7 +107,7 @@ def said_of(path: Path, format: str, task: str | None, config: str, images: Path
     found = []
     labelled = read_labelled(path, format, task=task, config=parse_label_config(config), images=images)
     for item in labelled:
-        name = Path(str(item.media or item.data.get("image") or "")).name or item.data["text"]
+        name = Path(str(item.data.get("image") or item.media or "")).name or item.data["text"]
         marks = []
         for region in item.result:
             value = region["value"]
@@ -135,7 +135,7 @@ def test_boxes_go_from_each_format_into_each_other(first: str, second: str, tmp_
     start = first_export(tmp_path, first, None)
     more = ["--config", str(tmp_path / "config.xml"), "--images", "--images-from", str(tmp_path / "pictures")]
     report = convert(start, tmp_path / "second", "--from", first, "--to", second, *more)
-    assert report["read"]["items"] == report["items"] == 6 and report["objects"] == 8
+    assert report["read"]["items"] == report["items"] == 6 and report["objects"] == 9
     pictures = tmp_path / "pictures"
     before, after = (
         said_of(path, name, None, IMAGES, pictures) for path, name in ((start, first), (tmp_path / "second", second))
