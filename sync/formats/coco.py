@@ -14,12 +14,13 @@ from labelloop.values import Region
 from sync.formats.coco_plan import TASKS, CocoImage, Details, losses_of_coco, plan_coco
 from sync.formats.coco_poses import lost_relations, pose_lines
 from sync.formats.coco_reading import read_coco
-from sync.formats.coco_shapes import coco_shape
-from sync.formats.examples import SPLITS, Example, labels_of, no_place_for
+from sync.formats.coco_shapes import CocoShape, coco_shape
+from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
 from sync.formats.flags import CROWD, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 from sync.formats.shapes import KINDS, is_drawn_twice
 
+_BOXES = "RectangleLabels"
 #: Pages of one task, where tasks have several images; the image's id is the task's times this, and the page.
 _PAGES = 1024
 _FILES = {split: f"annotations/instances_{split}.json" for split in SPLITS}
@@ -39,15 +40,17 @@ def write_coco(plan: Plan, examples: Iterable[Example], part: Part) -> None:
                 part.skip(example.task_id, f"{picture.file_name}: COCO takes {_PAGES} images of a task at most")
                 continue
             size = part.size_of(example, picture)
-            if size is None:
+            if size is None and example.regions_on(picture):
+                # Without its objects it would pass for an image of which people said that it has none.
                 continue
             image_id = example.task_id * _PAGES + page if details.paged else example.task_id
             if plan.options.images:
                 part.copy_image(picture, FORMAT.place(split, picture.name), example.task_id)
-            image = CocoImage(example, picture, image_id, size, marks, _FILES[split])
-            part.fragment(f"images-{split}").write(_image_line(image))
+            part.fragment(f"images-{split}").write(_image_line(example, picture, image_id, size))
             part.item(split)
-            lines = lines_of(details, image, part)
+            if size is None:
+                continue
+            lines = lines_of(details, CocoImage(example, picture, image_id, size, marks, _FILES[split]), part)
             if lines:
                 part.fragment(f"annotations-{split}").write(b"".join(lines))
         for region in _lost(details, example):
@@ -65,13 +68,11 @@ def _lost(details: Details, example: Example) -> Iterator[Region]:
         yield from (region for region in example.result if region.get("type") == "relation")
 
 
-def _image_line(image: CocoImage) -> bytes:
-    example = image.example
+def _image_line(example: Example, picture: Picture, image_id: int, size: tuple[int, int] | None) -> bytes:
     said = {
-        "id": image.image_id,
-        "file_name": image.picture.file_name,
-        "width": image.size[0],
-        "height": image.size[1],
+        "id": image_id,
+        "file_name": picture.file_name,
+        **({"width": size[0], "height": size[1]} if size is not None else {}),
         "labelloop": {
             "task": example.task_id,
             "annotation": example.annotation_id,
@@ -87,60 +88,68 @@ def _image_line(image: CocoImage) -> bytes:
 
 def _object_lines(details: Details, image: CocoImage, part: Part) -> list[bytes]:
     """The annotations of one image without key points."""
-    example, size, file, marks = image.example, image.size, image.file, image.marks
+    example, size, marks, image_id = image.example, image.size, image.marks, image.image_id
     width, height = size
     controls, categories, boxed = details.shapes, details.categories, details.task == "detect"
-    dumps, add = orjson.dumps, part.object
-    lines = []
+    lines: list[bytes] = []
+    told: list[tuple[Region, str, int]] = []
     for region in example.regions_on(image.picture):
-        name = region.get("from_name")
+        name, value = region.get("from_name"), region.get("value")
         control = controls.get(name) if isinstance(name, str) else None
         if control is None:
             kept = str(name) in details.flags or region.get("type") == "relation"
             if not kept and not is_drawn_twice(region, example.result, controls):
                 part.skip(example.task_id, no_place_for(region, "COCO"))
             continue
-        value, kind = region.get("value"), KINDS[control.tag]
-        box = upright_box(value, width, height) if kind == "rectangle" and isinstance(value, dict) else None
+        box = upright_box(value, width, height) if control.tag == _BOXES and isinstance(value, dict) else None
         if box is not None and box[0] < box[2] and box[1] < box[3]:
-            shape = _box_json(*box)
+            shape = _box_members(box, region)
         else:
             try:
-                found = coco_shape(kind, region, size, boxed=boxed)
+                shape = _members(coco_shape(KINDS[control.tag], region, size, boxed=boxed), region)
             except DataError as error:
                 part.skip(example.task_id, f"region {region.get('id')}: {error}")
                 continue
-            shape = dumps({"bbox": found.box, "segmentation": found.segmentation, "area": found.area})[1:-1]
-        labels = labels_of(region, control)
         crowd = bool(marks) and CROWD in marks.get(str(region.get("id")), ())
-        ours = {
-            "region": region.get("id"),
-            "control": name,
-            "rotation": region["value"].get("rotation") or 0,
-            "origin": region.get("origin"),
-        }
-        told = dumps(ours)
+        labels = labels_of(region, control)
         for label in labels if len(labels) == 1 else dict.fromkeys(labels):
             category = categories.get(label)
             if category is None:
                 part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
                 continue
-            lines.append(
-                b'"image_id":%d,"category_id":%d,%b,"iscrowd":%d,"labelloop":%b}\n'
-                % (image.image_id, category, shape, crowd, told)
-            )
-            add(example, region, label, category, file)
+            lines.append(b'"image_id":%d,"category_id":%d,"iscrowd":%d,%b}\n' % (image_id, category, crowd, shape))
+            told.append((region, label, category))
         if not labels:
             part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+    part.several(example, told, image.file)
     return lines
 
 
-def _box_json(x0: float, y0: float, x1: float, y1: float) -> bytes:
-    """The members of an upright box. Each number is made text once: that is most of the work."""
+def _origin(region: Region, rotation: Any) -> dict[str, Any]:
+    """What an annotation says of the region that it was."""
+    return {
+        "region": region.get("id"),
+        "control": region.get("from_name"),
+        "rotation": rotation,
+        "origin": region.get("origin"),
+    }
+
+
+def _members(shape: CocoShape, region: Region) -> bytes:
+    """The members of an annotation that tell its shape, and where it came from."""
+    ours = _origin(region, region["value"].get("rotation") or 0)
+    told = {"bbox": shape.box, "segmentation": shape.segmentation, "area": shape.area, "labelloop": ours}
+    return orjson.dumps(told)[1:-1]
+
+
+def _box_members(box: tuple[float, float, float, float], region: Region) -> bytes:
+    """The same of an upright box. Each number is made text once, all at once: that is most of the work."""
+    x0, y0, x1, y1 = box
     w, h = x1 - x0, y1 - y0
-    left, top, right, bottom, across, down, area = orjson.dumps((x0, y0, x1, y1, w, h, w * h))[1:-1].split(b",")
-    return b'"bbox":[%b,%b,%b,%b],"segmentation":[[%b,%b,%b,%b,%b,%b,%b,%b]],"area":%b' % (
-        left, top, across, down, left, top, right, top, right, bottom, left, bottom, area,
+    told = orjson.dumps((x0, y0, x1, y1, w, h, w * h, _origin(region, 0)))[1:-1].split(b",", 7)
+    left, top, right, bottom, across, down, area, ours = told
+    return b'"bbox":[%b,%b,%b,%b],"segmentation":[[%b,%b,%b,%b,%b,%b,%b,%b]],"area":%b,"labelloop":%b' % (
+        left, top, across, down, left, top, right, top, right, bottom, left, bottom, area, ours,
     )  # fmt: skip
 
 

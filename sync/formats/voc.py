@@ -74,12 +74,13 @@ def write_voc(plan: Plan, examples: Iterable[Example], part: Part) -> None:
                 part.skip(task_id, f"{picture.name!r}: a list of images has no place for a name with line breaks")
                 continue
             size = part.size_of(example, picture)
-            if size is None:
+            if size is None and example.regions_on(picture):
+                # Without its objects it would pass for an image of which people said that it has none.
                 continue
             if plan.options.images:
                 part.copy_image(picture, FORMAT.place(split, picture.name), task_id)
             stem = stem_of(picture.name)
-            objects = _objects(details, picture, _Image(example, size, marks, names), part)
+            objects = _objects(details, picture, _Image(example, size, marks, names), part) if size is not None else ""
             part.write(f"{ANNOTATIONS}/{stem}.xml", _document(plan, example, picture, size, objects))
             part.fragment(f"{SETS}/{split}.txt").write(f"{stem}\n".encode())
             if split != "test":
@@ -101,7 +102,7 @@ def _lost(example: Example) -> Iterator[Region]:
     yield from (region for region in example.result if region.get("type") == "relation")
 
 
-def _document(plan: Plan, example: Example, picture: Picture, size: tuple[int, int], objects: str) -> bytes:
+def _document(plan: Plan, example: Example, picture: Picture, size: tuple[int, int] | None, objects: str) -> bytes:
     """The file of an image. `folder` and `filename` together are its path, where the image is known to lie."""
     folder, shown, path = "", picture.name, picture.file_name
     if plan.options.images:
@@ -113,9 +114,16 @@ def _document(plan: Plan, example: Example, picture: Picture, size: tuple[int, i
         f"\t<path>{xml_text(path)}</path>\n\t<source>\n\t\t<database>{OUR_DATABASE}</database>\n"
         f"\t\t<annotation>task {example.task_id}, annotation {example.annotation_id}</annotation>\n"
         f"\t\t<image>{xml_text(picture.address)}</image>\n\t</source>\n"
-        f"\t<size>\n\t\t<width>{size[0]}</width>\n\t\t<height>{size[1]}</height>\n"
-        f"\t\t<depth>{_depth(picture)}</depth>\n\t</size>\n\t<segmented>0</segmented>\n{objects}</annotation>\n"
+        f"{_size(picture, size) if size is not None else ''}\t<segmented>0</segmented>\n{objects}</annotation>\n"
     ).encode("utf-8", "replace")
+
+
+def _size(picture: Picture, size: tuple[int, int]) -> str:
+    """The size of an image; a file without one is of an image without objects, whose size nobody knows."""
+    return (
+        f"\t<size>\n\t\t<width>{size[0]}</width>\n\t\t<height>{size[1]}</height>\n"
+        f"\t\t<depth>{_depth(picture)}</depth>\n\t</size>\n"
+    )
 
 
 def _depth(picture: Picture) -> int:
@@ -132,8 +140,9 @@ def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> s
     """The objects of an image as text; what has no place is told to the part."""
     shapes, classes, example = details.shapes, details.classes, image.example
     width, height = image.size
-    add, dumps, file = part.object, orjson.dumps, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml"
+    dumps = orjson.dumps
     found: list[str] = []
+    noted: list[tuple[Region, str, int]] = []
     for region in example.regions_on(picture):
         name = region.get("from_name")
         control = shapes.get(name) if isinstance(name, str) else None
@@ -166,9 +175,10 @@ def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> s
                 part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
                 continue
             found.append(f"\t<object>\n\t\t<name>{image.names[label]}</name>\n{told}")
-            add(example, region, label, class_id, file, len(found))
+            noted.append((region, label, class_id))
         if not labels:
             part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+    part.several(example, noted, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml", 1)
     return "".join(found)
 
 

@@ -72,6 +72,9 @@ def test_d03_negatives_are_kept_with_a_size_and_what_nobody_labelled_is_left_out
     assert {name: len(rows) for name, rows in yolo(tmp_path, tasks).items()} == {"i1.txt": 1, "i2.txt": 0}
     assert {name: len(found) for name, found in voc(tmp_path, tasks).items()} == {"i1.xml": 1, "i2.xml": 0}
     assert [(row["task_id"], row["label"]) for row in csv_rows(tmp_path, tasks)] == [("1", "ant"), ("2", "")]
+    bare = [image_task(2, annotation(2, []), meta={}), image_task(4, annotation(4, [box(0, 0, 9, 9)]))]
+    assert [(i["id"], i.get("width")) for i in coco(tmp_path, bare)["images"]] == [(2, None), (4, 200)]
+    assert {name: len(found) for name, found in voc(tmp_path, bare).items()} == {"i2.xml": 0, "i4.xml": 1}
     texts = [text_task(1, "Ada ran", (0, 3, "PER")), text_task(2, "nobody"), {"id": 3, "data": {"text": "unseen"}}]
     tokens, report = conll(tmp_path, texts)
     assert [token for token, _ in tokens] == ["Ada", "ran", "nobody"]

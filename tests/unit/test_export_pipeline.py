@@ -200,7 +200,7 @@ def test_sizes_that_no_label_carries_are_read_from_the_files_in_any_number_of_pr
         content = json.loads((tmp_path / "out/annotations/instances_train.json").read_text())
         assert content["images"][0]["id"] == 1
         assert (content["images"][0]["width"], content["images"][0]["height"]) == (30, 40)
-        assert report.items == 1498 and report.n_skipped == 1
+        assert report.items == 1499 and report.n_skipped == 1
         assert "no file '2.png'" in report.skipped[0][1]
 
 
