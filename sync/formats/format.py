@@ -118,6 +118,17 @@ class Part:
         self.objects[example.split] += 1
         self.provenance.add(example, region, label, class_id, file, number)
 
+    def several(
+        self, example: Example, objects: Sequence[tuple[Region, str, int]], file: str, first: int | None = None
+    ) -> None:
+        """What `object` does, for many objects (region, label, class id) of one file at once, and faster.
+
+        `first` is the number of the first of them, which the others follow.
+        """
+        if objects:
+            self.objects[example.split] += len(objects)
+            self.provenance.add_several(example, objects, file, first)
+
     def size_of(self, example: Example, picture: Picture) -> tuple[int, int] | None:
         """(width, height) of an image; None where nobody knows, which is noted and leaves the image out."""
         if picture.size is None:

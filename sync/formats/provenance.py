@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,34 @@ class Provenance:
         self, example: Example, region: Region | None, label: str, class_id: int | None, file: str, number: int | None
     ) -> None:
         """Note one object; see `Part.object`."""
+        if number is None:
+            self.numbered.add(file)
+        region = region or _NO_REGION
+        source, confidence = standing_of(example, region)
+        self._rows.append((
+            file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source,
+            region.get("origin"), self._index(example),
+        ))  # fmt: skip
+
+    def add_several(
+        self, example: Example, objects: Iterable[tuple[Region, str, int]], file: str, first: int | None
+    ) -> None:
+        """Note objects of one file; see `Part.several`."""
+        if first is None:
+            self.numbered.add(file)
+        add, index = self._rows.append, self._index(example)
+        plain, unsure = (example.source, None), example.source == "consensus"
+        numbers = repeat(None) if first is None else count(first)
+        for (region, label, class_id), number in zip(objects, numbers, strict=False):
+            origin = region.get("origin")
+            source, confidence = standing_of(example, region) if unsure or origin == "prediction" else plain
+            add((
+                file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source, origin,
+                index,
+            ))  # fmt: skip
+
+    def _index(self, example: Example) -> int:
+        """The row of an example; what is added comes example by example."""
         if example is not self._last:
             self._last = example
             self._examples.append((
@@ -76,14 +105,7 @@ class Provenance:
                 example.rev_hash, example.review_status, example.n_labels, example.n_agreeing, example.ground_truth,
                 example.split,
             ))  # fmt: skip
-        if number is None:
-            self.numbered.add(file)
-        region = region or _NO_REGION
-        source, confidence = standing_of(example, region)
-        self._rows.append((
-            file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source,
-            region.get("origin"), len(self._examples) - 1,
-        ))  # fmt: skip
+        return len(self._examples) - 1
 
     def frame(self) -> pl.DataFrame | None:
         """The rows without what the export as a whole adds; None without any."""
