@@ -50,14 +50,14 @@ def _write_labels(plan: Plan, example: Example, picture: Picture, name: str, par
     split = example.split
     file = f"{LABELS}/{split}/{name[: name.rindex('.')]}.txt"
     rows_of = pose_rows if details.task == "pose" else shape_rows
-    written: dict[str, None] = {}
-    for text, region, label, class_id in rows_of(details, example, picture, part):
-        if text in written:
+    written: dict[bytes, None] = {}
+    for row, region, label, class_id in rows_of(details, example, picture, part):
+        if row in written:
             part.skip(example.task_id, f"region {region.get('id')}: another region has the same row")
             continue
-        written[text] = None
+        written[row] = None
         part.object(example, region, label, class_id, file, len(written))
-    part.write(file, "".join(written).encode())
+    part.write(file, b"".join(written))
     part.item(split)
     place_image(details, plan.options, example, picture, FORMAT.place(split, name), part)
 

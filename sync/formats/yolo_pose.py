@@ -15,12 +15,12 @@ from sync.formats.format import Part
 from sync.formats.instances import Point, Shape, grouped_points
 from sync.formats.shapes import is_drawn_twice
 from sync.formats.yolo_plan import Details
-from sync.formats.yolo_rows import Row, box_text, checked_kind, skip_region
+from sync.formats.yolo_rows import Row, box_numbers, checked_kind, skip_region
 from sync.formats.yolo_shapes import bounds_of
 
-#: What a row says of a key point that is not there, is hidden, is seen.
-ABSENT, UNSEEN, SEEN = 0, 1, 2
-_MISSING = "0 0 0"
+#: What a row says of a key point that is hidden, is seen, is not there.
+UNSEEN, SEEN = 1, 2
+_MISSING = b"0 0 0"
 #: Narrower boxes around key points alone are widened to this share of the image: they could not be trained on.
 _LEAST = 1e-3
 
@@ -49,14 +49,14 @@ def pose_rows(details: Details, example: Example, picture: Picture, part: Part) 
         if entry.get("type") == "relation" and not tied & {str(entry.get("from_id")), str(entry.get("to_id"))}:
             part.skip(example.task_id, no_place_for(entry, "YOLO"))
     for shape, own in zip(shapes, grouped.of_shapes, strict=True):
-        text = f"{box_text(shape.bounds)} {_points_text(image, own)}\n"
+        numbers = b"%b %b" % (box_numbers(shape.bounds), _points_numbers(image, own))
         labels = labels_of(shape.region, details.shapes[shape.region["from_name"]])
         for label in dict.fromkeys(labels):
             class_id = details.classes.get(label)
             if class_id is None:
                 image.skip(shape.region, f"class {label!r} is not in the label config")
             else:
-                yield f"{class_id} {text}", shape.region, label, class_id
+                yield b"%d %b\n" % (class_id, numbers), shape.region, label, class_id
         if not labels:
             image.skip(shape.region, "it has no class")
     for loose in grouped.loose:
@@ -103,24 +103,24 @@ def _point(region: Region) -> Point:
     return Point(region, x, y)
 
 
-def _points_text(image: _Image, points: Sequence[Point]) -> str:
+def _points_numbers(image: _Image, points: Sequence[Point]) -> bytes:
     """The key points of an object as a row has them."""
     details = image.details
-    texts = [_MISSING] * len(details.keypoints)
+    found = [_MISSING] * len(details.keypoints)
     for point in points:
         labels = labels_of(point.region, details.points[point.region["from_name"]])
         for label in labels:
             place = details.keypoints.get(label)
             if place is None:
                 image.skip(point.region, f"class {label!r} is not in the label config")
-            elif texts[place] != _MISSING:
+            elif found[place] != _MISSING:
                 image.skip(point.region, f"its object has another key point {label!r}")
             else:
                 hidden = HIDDEN in image.marks.get(str(point.region.get("id")), ())
-                texts[place] = f"{point.x:.8f} {point.y:.8f} {UNSEEN if hidden else SEEN}"
+                found[place] = b"%.8f %.8f %d" % (point.x, point.y, UNSEEN if hidden else SEEN)
         if not labels:
             image.skip(point.region, "it has no class")
-    return " ".join(texts)
+    return b" ".join(found)
 
 
 def _loose_row(image: _Image, points: Sequence[Point]) -> Iterator[Row]:
@@ -134,4 +134,5 @@ def _loose_row(image: _Image, points: Sequence[Point]) -> Iterator[Row]:
     x0, y0 = min(x0, 1 - _LEAST), min(y0, 1 - _LEAST)
     box = (x0, y0, max(x1, x0 + _LEAST), max(y1, y0 + _LEAST))
     ((label, class_id),) = classes
-    yield f"{class_id} {box_text(box)} {_points_text(image, points)}\n", points[0].region, label, class_id
+    numbers = b"%b %b" % (box_numbers(box), _points_numbers(image, points))
+    yield b"%d %b\n" % (class_id, numbers), points[0].region, label, class_id

@@ -29,7 +29,7 @@ Bounds = tuple[float, float, float, float]
 
 _OUTLINES = {"rectangle": rectangle_points, "polygon": polygon_points, "ellipse": ellipse_points}
 #: What is narrower than this share of the image has no place in eight decimals.
-_LEAST = 1e-8
+LEAST = 1e-8
 _UNIT = (1.0, 1.0)
 
 
@@ -52,7 +52,7 @@ def bounds_of(kind: str, region: Region, size: Size | None) -> Bounds:
             points = clip_points_to_image(_OUTLINES[kind](value, width, height), width, height)
             x0, y0, x1, y1 = bounds(points) if points else (0.0, 0.0, 0.0, 0.0)
         x0, y0, x1, y1 = x0 / width, y0 / height, x1 / width, y1 / height
-    if x1 - x0 < _LEAST or y1 - y0 < _LEAST:
+    if x1 - x0 < LEAST or y1 - y0 < LEAST:
         raise DataError("nothing of it is on the image")
     return x0, y0, x1, y1
 
@@ -114,7 +114,7 @@ def _checked(points: Points) -> Points:
     if len(points) < 3 or points_area(points) <= 0.0:
         raise DataError("nothing of it is on the image")
     x0, y0, x1, y1 = bounds(points)
-    if x1 - x0 < _LEAST or y1 - y0 < _LEAST:
+    if x1 - x0 < LEAST or y1 - y0 < LEAST:
         raise DataError("nothing of it is on the image")
     return points
 
