@@ -50,13 +50,13 @@ def _write_labels(plan: Plan, example: Example, picture: Picture, name: str, par
     split = example.split
     file = f"{LABELS}/{split}/{name[: name.rindex('.')]}.txt"
     rows_of = pose_rows if details.task == "pose" else shape_rows
-    written: dict[bytes, None] = {}
+    written: dict[bytes, tuple[Region, str, int]] = {}
     for row, region, label, class_id in rows_of(details, example, picture, part):
         if row in written:
             part.skip(example.task_id, f"region {region.get('id')}: another region has the same row")
-            continue
-        written[row] = None
-        part.object(example, region, label, class_id, file, len(written))
+        else:
+            written[row] = region, label, class_id
+    part.several(example, list(written.values()), file, 1)
     part.write(file, b"".join(written))
     part.item(split)
     place_image(details, plan.options, example, picture, FORMAT.place(split, name), part)
