@@ -16,6 +16,7 @@ from labelloop.datasets import Dataset
 from labelloop.errors import MediaError
 from labelloop.label_config import Control
 from labelloop.values import TaskItem
+from labelloop.yolo_labels import box_numbers, label_row
 
 VALIDATION_SHARE = 0.15
 _log = logging.getLogger(__name__)
@@ -99,18 +100,13 @@ def write_yolo_folder(images: Sequence[LabelledImage], classes: Sequence[str], f
             skipped.append(f"task {image.task_id}: {error}")
             _log.warning("left out of training: %s", skipped[-1])
             continue
-        (labels / f"{image.name}.txt").write_text("".join(map(yolo_line, image.boxes)), encoding="utf-8")
+        rows = [label_row(box.label, box_numbers((box.x0, box.y0, box.x1, box.y1))) for box in image.boxes]
+        (labels / f"{image.name}.txt").write_bytes(b"".join(rows))
     data = {
         "path": str(folder), "train": str(pictures), "val": str(pictures),
         "names": dict(enumerate(classes)), "nc": len(classes), "channels": 3,
     }  # fmt: skip
     return YoloFolder(data, len(images) - len(skipped), tuple(skipped))
-
-
-def yolo_line(box: Box) -> str:
-    """One line of a YOLO label file: class, centre x, centre y, width, height in fractions."""
-    centre = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.x1 - box.x0, box.y1 - box.y0)
-    return f"{box.label} " + " ".join(f"{value:.6f}" for value in centre) + "\n"
 
 
 def input_size(images: Iterable[LabelledImage], most: int = 640) -> int:

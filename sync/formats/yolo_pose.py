@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from labelloop.errors import DataError
 from labelloop.geometry import bounds
 from labelloop.values import Region
+from labelloop.yolo_labels import box_numbers, label_row
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.flags import HIDDEN, Marks, marks_of
 from sync.formats.format import Part
 from sync.formats.instances import Point, Shape, grouped_points
 from sync.formats.shapes import is_drawn_twice
 from sync.formats.yolo_plan import Details
-from sync.formats.yolo_rows import Row, box_numbers, checked_kind, skip_region
+from sync.formats.yolo_rows import Row, checked_kind, skip_region
 from sync.formats.yolo_shapes import bounds_of
 
 #: What a row says of a key point that is hidden, is seen, is not there.
@@ -56,7 +57,7 @@ def pose_rows(details: Details, example: Example, picture: Picture, part: Part) 
             if class_id is None:
                 image.skip(shape.region, f"class {label!r} is not in the label config")
             else:
-                yield b"%d %b\n" % (class_id, numbers), shape.region, label, class_id
+                yield label_row(class_id, numbers), shape.region, label, class_id
         if not labels:
             image.skip(shape.region, "it has no class")
     for loose in grouped.loose:
@@ -135,4 +136,4 @@ def _loose_row(image: _Image, points: Sequence[Point]) -> Iterator[Row]:
     box = (x0, y0, max(x1, x0 + _LEAST), max(y1, y0 + _LEAST))
     ((label, class_id),) = classes
     numbers = b"%b %b" % (box_numbers(box), _points_numbers(image, points))
-    yield b"%d %b\n" % (class_id, numbers), points[0].region, label, class_id
+    yield label_row(class_id, numbers), points[0].region, label, class_id

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from labelloop.errors import DataError
-from labelloop.geometry import Points, upright_box
+from labelloop.geometry import upright_box
 from labelloop.values import Region
+from labelloop.yolo_labels import box_numbers, label_row, points_numbers
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.format import Part
 from sync.formats.shapes import KINDS, is_drawn_twice, kind_of_value
 from sync.formats.yolo_plan import Details
-from sync.formats.yolo_shapes import LEAST, Bounds, Size, SizeNeeded, bounds_of, corners_of, outline_of
+from sync.formats.yolo_shapes import LEAST, Size, SizeNeeded, bounds_of, corners_of, outline_of
 
 #: A line of a label file, the region and the label that it tells of, and the label's id.
 Row = tuple[bytes, Region, str, int]
@@ -32,8 +33,7 @@ def shape_rows(details: Details, example: Example, picture: Picture, part: Part)
         # What nearly every region is, without any further call; the way of all others leads to the same.
         box = upright_box(value, 1.0, 1.0) if boxed and kind == "rectangle" and type(value) is dict else None
         if box is not None and box[2] - box[0] >= LEAST and box[3] - box[1] >= LEAST:
-            x0, y0, x1, y1 = box
-            numbers = b"%.8f %.8f %.8f %.8f" % ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+            numbers = box_numbers(box)
         else:
             try:
                 numbers = numbers_of(checked_kind(control.tag, region), region, size)
@@ -46,7 +46,7 @@ def shape_rows(details: Details, example: Example, picture: Picture, part: Part)
             if class_id is None:
                 part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
             else:
-                yield b"%d %b\n" % (class_id, numbers), region, label, class_id
+                yield label_row(class_id, numbers), region, label, class_id
         if not labels:
             part.skip(example.task_id, f"region {region.get('id')}: it has no class")
 
@@ -65,17 +65,6 @@ def skip_region(example: Example, picture: Picture, region: Region, error: DataE
     if isinstance(error, SizeNeeded) and picture.address not in part.unsized:
         part.size_of(example, picture)
     part.skip(example.task_id, f"region {region.get('id')}: {error}")
-
-
-def box_numbers(box: Bounds) -> bytes:
-    """Centre, width and height of a box as a row has them."""
-    x0, y0, x1, y1 = box
-    return b"%.8f %.8f %.8f %.8f" % ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
-
-
-def points_numbers(points: Points) -> bytes:
-    """Points as a row has them."""
-    return b" ".join([b"%.8f %.8f" % (x, y) for x, y in points])
 
 
 #: task -> what a row has behind the class, of a region of a kind on an image of a size

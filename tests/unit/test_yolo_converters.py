@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backends.yolo.converters.frame import Frame
 from backends.yolo.converters.rectangle_labels import Box, boxes_to_regions, regions_to_boxes
-from backends.yolo.dataset import in_validation_part, yolo_line
+from backends.yolo.dataset import in_validation_part
 from backends.yolo.uncertainty import detection_doubt, image_uncertainty
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
@@ -99,10 +99,6 @@ def test_other_controls_unknown_classes_and_broken_values_are_left_out():
 def test_a_rectangle_with_two_classes_is_two_boxes():
     boxes = regions_to_boxes([rectangle(1, 1, 5, 5, 0, ["circle", "star"])], CLASSES, "box", 10, 10)
     assert [box.label for box in boxes] == [0, 2]
-
-
-def test_a_label_line_holds_centre_and_size():
-    assert yolo_line(Box(1, 0.2, 0.4, 0.6, 0.5)) == "1 0.400000 0.450000 0.400000 0.100000\n"
 
 
 def test_the_validation_part_is_about_15_percent_and_stays_the_same():
