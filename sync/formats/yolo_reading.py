@@ -118,9 +118,9 @@ def _config(shape: RowShape, survey: Survey, classes: Sequence[str], points: Seq
 def _losses(shape: RowShape, survey: Survey, config: LabelConfig, *, asked: bool) -> tuple[str, ...]:
     losses = list(_LOSSES)
     if shape.task is None and not survey.lengths.isdisjoint(_CORNERS):
-        losses.append("turned boxes are polygons of four corners; --from-task obb reads rows of 9 numbers as boxes")
+        losses.append("turned boxes are polygons of four corners; only the task obb reads rows of 9 numbers as boxes")
     if shape.task == "detect" and asked:
-        losses.append("outlines are the boxes around them; --from-task segment keeps them")
+        losses.append("outlines are the boxes around them; the task segment keeps them")
     if shape.task == "pose" and flag_choice(config, HIDDEN) is None:
         losses.append("which key points are hidden: the label config has no choice 'hidden' about a region")
     return tuple(losses)
@@ -165,7 +165,7 @@ class _Reader:
                 rejected.append(Unread(shown, "no_label_file", detail))
                 continue
             if image is None and Path(pair.name).suffix.lower() not in IMAGE_SUFFIXES:
-                detail = "its image is not there; name the folder of the images with --images-from"
+                detail = "its image is not there, and its name has no suffix; name the folder of the images"
                 rejected.append(Unread(shown, "no_image", detail))
                 continue
             sized = SizedImage(image)

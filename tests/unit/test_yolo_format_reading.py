@@ -148,7 +148,7 @@ TURNED = "0 " + " ".join(f"{x / 200:.8f} {y / 100:.8f}" for x, y in rectangle_po
 def test_nine_numbers_are_a_turned_box_only_where_somebody_says_so(tmp_path: Path) -> None:
     files: Files = {"data.yaml": DATA, "images/train/a.png": None, "labels/train/a.txt": TURNED}
     items, labelled = read(made(tmp_path, files))
-    assert items[0].result[0]["type"] == "polygonlabels" and any("--from-task obb" in loss for loss in labelled.losses)
+    assert items[0].result[0]["type"] == "polygonlabels" and any("the task obb" in loss for loss in labelled.losses)
     for more in ({"task": "obb"}, {}):
         (item, *_), _ = read(tmp_path, **more)
         value = item.result[0]["value"]
