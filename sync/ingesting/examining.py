@@ -85,8 +85,7 @@ class Examiner:
         """What the item holds; Refusal says why it cannot come in."""
         changes: Counter[str] = Counter()
         item = self._with_plain_texts(self._with_addresses(item), changes)
-        if not item.media and not self._has_main(item.data):
-            raise Refusal("text_missing", self._missing(item.data))
+        self._check_keys(item)
         noted: list[tuple[str, str, Mapping[str, Any]]] = []
         facts = tuple(self._facts(medium, known, noted) for medium in item.media)
         content = content_of(self.shown, item.data, item.media, [each.content for each in facts])
@@ -106,13 +105,18 @@ class Examiner:
                     labels = _moved_labels(labels, before, data[key])
         return replace(item, data=data, meta=all_cleaned(plain(item.meta)), labels=labels)
 
-    def _has_main(self, data: Mapping[str, Any]) -> bool:
-        value = data.get(self.shown.main)
-        return bool(value.strip() if isinstance(value, str) else value)
-
-    def _missing(self, data: Mapping[str, Any]) -> str:
-        has = ", ".join(map(str, data)) or "nothing"
-        return f"nothing under {self.shown.main!r}, which the project shows; there is {has} (see --column, --data-key)"
+    def _check_keys(self, item: IngestItem) -> None:
+        """Refusal for an item without what the project shows: Label Studio would not take it, nor those beside it."""
+        there = {*item.data, *(medium.key for medium in item.media)}
+        missing = next((key for key in self.shown.needed if key not in there), None)
+        main = item.data.get(self.shown.main)
+        if missing is None and not item.media and not (main.strip() if isinstance(main, str) else main):
+            missing = self.shown.main
+        if missing is not None:
+            has = ", ".join(map(str, item.data)) or "nothing"
+            raise Refusal(
+                "text_missing", f"nothing under {missing!r}, which the project shows; there is {has} (see --column)"
+            )
 
     # -- files ------------------------------------------------------------------------------------------------------
 

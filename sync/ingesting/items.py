@@ -20,6 +20,7 @@ REJECT_REASONS: Mapping[str, str] = {
     "not_json": "the line or the value is no JSON, or no object",
     "columns": "the row has other cells than the header",
     "fits_no_task": "the annotations name no item that comes in or is there",
+    "refused": "Label Studio does not take the task; the detail has its words",
     "does_not_fit": "a region does not fit the project's label config; the others of its item came in",
     "annotation_differs": "the task has an annotation of this import already, with other content",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from labelloop.errors import UsageError
+from labelloop.errors import ServiceError, UsageError
 from labelloop.label_studio import LabelStudio
 from labelloop.progress import Counting
 from labelloop.store import Store
@@ -159,26 +159,37 @@ class Placing:
         """Import a chunk, set what differs from the project's number of people, record it, give it its labels."""
         ready = [(plan, row) for plan in chunk if (row := self._row(plan)) is not None]
         self.journal.intend((plan.candidate.content, plan.overlap) for plan, _ in ready)
-        self.check()
-        ids = self.client.import_tasks(self.project_id, [row for _, row in ready], resent=self._resent)
-        made = [(task_id, plan) for task_id, (plan, _) in zip(ids, ready, strict=True)]
-        for task_id, plan in made:
+        made = self._imported(ready)
+        for task_id, plan, _ in made:
             if plan.overlap != people:
                 self.check()
                 self.client.set_task_overlap(task_id, plan.overlap)
         self._record(
-            [
-                task_record(task_id, row["data"], row["meta"], plan.overlap, self.policy)
-                for task_id, (plan, row) in zip(ids, ready, strict=True)
-            ]
+            [task_record(task_id, row["data"], row["meta"], plan.overlap, self.policy) for task_id, plan, row in made]
         )
         if self.labels is not None:
-            tasks = [LabelledTask(task_id, plan.candidate, plan.role) for task_id, plan in made]
-            self.labels.place(tasks, new=True)
+            self.labels.place([LabelledTask(task_id, p.candidate, p.role) for task_id, p, _ in made], new=True)
         self.journal.finish(plan.candidate.content for plan, _ in ready)
         self._forget_fetched(plan for plan, _ in ready)
         self.counts.added += len(made)
-        return made
+        return [(task_id, plan) for task_id, plan, _ in made]
+
+    def _imported(self, ready: Sequence[tuple[Planned, dict[str, Any]]]) -> list[tuple[int, Planned, dict[str, Any]]]:
+        """The tasks that Label Studio makes; where it refuses a request for one of them, the others go without it."""
+        if not ready:
+            return []
+        self.check()
+        try:
+            ids = self.client.import_tasks(self.project_id, [row for _, row in ready], resent=self._resent)
+        except ServiceError as error:
+            if error.status != 400:
+                raise
+            if len(ready) == 1:
+                self.files.reject(Rejected(ready[0][0].candidate.source, "refused", str(error)))
+                return []
+            middle = len(ready) // 2
+            return [*self._imported(ready[:middle]), *self._imported(ready[middle:])]
+        return [(task_id, plan, row) for task_id, (plan, row) in zip(ids, ready, strict=True)]
 
     def _raise(self, several: Sequence[tuple[int, Planned]], people: int) -> int:
         """Let the project ask for as many people as its tasks with several do; the number from now on."""

@@ -20,7 +20,8 @@ FILE_TAGS = frozenset({"Audio", "AudioPlus", "Video", "Pdf"})
 class Shown:
     """The keys of task data that people see. `main` is the one that a file of a source goes under.
 
-    `images` are those of images (True: a list of them), `files` of other media, `texts` of plain texts.
+    `images` are those of images (True: a list of them), `files` of other media, `texts` of plain texts; Label Studio
+    takes no task without those that are `needed`.
     """
 
     main: str
@@ -28,6 +29,7 @@ class Shown:
     images: Mapping[str, bool]
     files: frozenset[str]
     texts: frozenset[str]
+    needed: tuple[str, ...] = ()
 
     @property
     def has_files(self) -> bool:
@@ -54,6 +56,7 @@ def shown_by(xml: str, data_key: str | None = None) -> Shown:
         {key: "valueList" in element.attrib for key, element in variables if element.tag == "Image"},
         frozenset(key for key, element in variables if element.tag in FILE_TAGS),
         frozenset(key for key, element in variables if element.tag == "Text" and _is_inline(element)),
+        tuple(_needed(root)),
     )
 
 
@@ -63,6 +66,13 @@ def _variables(root: Element) -> Iterator[tuple[str, Element]]:
         for value in element.attrib.values():
             for key in _VARIABLE.findall(value):
                 yield key, element
+
+
+def _needed(root: Element) -> Iterator[str]:
+    """The keys that Label Studio asks every task for: the first of each named tag's value."""
+    for element in root.iter():
+        if element.attrib.get("name"):
+            yield from _VARIABLE.findall(element.attrib.get("value", ""))[:1]
 
 
 def _first_labelled(root: Element, variables: list[tuple[str, Element]]) -> str | None:

@@ -127,6 +127,15 @@ def test_an_ingest_cut_off_half_way_is_finished_by_the_next(
     project.agree()
 
 
+def test_a_task_that_label_studio_refuses_costs_the_others_nothing(project: Project) -> None:
+    source = project.texts(20)
+    source.write_text(source.read_text() + "\n" + json.dumps({"text": {"an object": "is no text"}}))
+    report = project.ingest(source)
+    assert (report.added, dict(report.rejected), project.client.counts(project.id).tasks) == (20, {"refused": 1}, 20)
+    assert report.rejects is not None and "object tag Text expects" in report.rejects.read_text()
+    project.agree()
+
+
 def images(folder: Path, n: int) -> Path:
     """Images of noise, so that none is near another; one that is torn."""
     folder.mkdir()

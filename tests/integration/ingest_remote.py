@@ -28,6 +28,7 @@ class IngestRemote:
     storages: list[dict[str, Any]] = field(default_factory=list)
     drops: set[str] = field(default_factory=set)
     refuses: Callable[[dict[str, Any]], bool] = lambda _row: False
+    refuses_task: Callable[[dict[str, Any]], bool] = lambda _row: False
     writes: list[str] = field(default_factory=list)
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,6 +41,8 @@ class IngestRemote:
         if path == "/api/tasks/":
             return 200, self._listed(query)
         if path.endswith("/import"):
+            if any(self.refuses_task(row) for row in body):
+                return 400, {"detail": "Validation error", "validation_errors": {"non_field_errors": ["no such task"]}}
             return 201, self._imported(body)
         if path.endswith("/import/predictions"):
             return 201, {"created": self._predicted([row for row in body if not self.refuses(row)])}

@@ -93,6 +93,27 @@ def test_rejects_may_go_to_a_file_of_ones_own(texts_site: Site) -> None:
     assert lines(mine) == []
 
 
+def test_a_task_that_label_studio_refuses_costs_the_others_nothing(texts_site: Site) -> None:
+    texts_site.remote.refuses_task = lambda row: row["data"]["n"] in (7, 40)
+    report = texts_site.ingest(texts(texts_site.folder / "a.jsonl", [{"text": words(n), "n": n} for n in range(60)]))
+    assert (report.added, report.rejected) == (58, {"refused": 2}) and "no such task" in lines(report.rejects)[0][
+        "detail"
+    ]
+    texts_site.agree()
+    texts_site.remote.refuses_task = lambda row: False
+    assert texts_site.ingest(texts_site.folder / "a.jsonl").added == 2
+
+
+def test_a_value_that_the_project_shows_must_be_there(tmp_path: Path, sqlite_store: Store) -> None:
+    asking = TEXTS.replace("<View>", '<View><Text name="context" value="$context"/><Header value="$title"/>')
+    with ingest_site(tmp_path, sqlite_store, asking) as site:
+        source = site.folder / "a.jsonl"
+        rows = [{"text": words(1), "context": ""}, {"text": words(2)}, {"context": "x"}]
+        report = site.ingest(texts(source, rows))
+        assert (report.added, report.rejected) == (1, {"text_missing": 2})
+        assert "nothing under 'context'" in lines(report.rejects)[0]["detail"]
+
+
 # -- near duplicates and groups ---------------------------------------------------------------------------------------
 
 
