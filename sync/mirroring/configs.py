@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
+from labelloop.errors import DataError
 from labelloop.label_studio import LabelStudio
+from labelloop.logs import error_fields
 from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
 from labelloop.store.classes import class_table
@@ -24,14 +26,19 @@ def follow_config(store: Store, client: LabelStudio, project: ProjectRow, lease:
     name = config_hash(xml)
     if xml == project.label_config and _is_known(store, project.project_id, name):
         return project
+    followed = replace(project, label_config=xml)
+    # The classes first: if this process ends in between, the config is still not known and is followed again.
+    try:
+        class_table(store, followed)
+    except DataError as error:
+        # Labels are read all the same; what needs the classes will say so.
+        log.warning("label config without classes", extra={"project": project.project_id, **error_fields(error)})
     entry = {"project_id": project.project_id, "config_hash": name, "seen_at": utc_now(), "xml": xml}
     with lease.writing() as connection:
         store.insert_missing(connection, configs, [entry])
         store.set_label_config(connection, project.project_id, xml)
     if xml != project.label_config:
         log.info("label config changed", extra={"project": project.project_id, "config_hash": name})
-    followed = replace(project, label_config=xml)
-    class_table(store, followed)
     return followed
 
 
