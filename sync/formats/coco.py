@@ -14,7 +14,7 @@ from labelloop.values import Region
 from sync.formats.coco_plan import TASKS, CocoImage, Details, losses_of_coco, plan_coco
 from sync.formats.coco_poses import lost_relations, pose_lines
 from sync.formats.coco_reading import read_coco
-from sync.formats.coco_shapes import CocoShape, coco_shape
+from sync.formats.coco_shapes import box_shape, coco_shape
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
 from sync.formats.flags import CROWD, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
@@ -91,6 +91,7 @@ def _object_lines(details: Details, image: CocoImage, part: Part) -> list[bytes]
     example, size, marks, image_id = image.example, image.size, image.marks, image.image_id
     width, height = size
     controls, categories, boxed = details.shapes, details.categories, details.task == "detect"
+    dumps = orjson.dumps
     lines: list[bytes] = []
     told: list[tuple[Region, str, int]] = []
     for region in example.regions_on(image.picture):
@@ -103,54 +104,40 @@ def _object_lines(details: Details, image: CocoImage, part: Part) -> list[bytes]
             continue
         box = upright_box(value, width, height) if control.tag == _BOXES and isinstance(value, dict) else None
         if box is not None and box[0] < box[2] and box[1] < box[3]:
-            shape = _box_members(box, region)
+            # An upright box in plain sight is nearly every region there is: it takes the short way.
+            bbox, segmentation, area = box_shape(*box)
         else:
             try:
-                shape = _members(coco_shape(KINDS[control.tag], region, size, boxed=boxed), region)
+                bbox, segmentation, area = coco_shape(KINDS[control.tag], region, size, boxed)
             except DataError as error:
                 part.skip(example.task_id, f"region {region.get('id')}: {error}")
                 continue
-        crowd = bool(marks) and CROWD in marks.get(str(region.get("id")), ())
         labels = labels_of(region, control)
         for label in labels if len(labels) == 1 else dict.fromkeys(labels):
             category = categories.get(label)
             if category is None:
                 part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
                 continue
-            lines.append(b'"image_id":%d,"category_id":%d,"iscrowd":%d,%b}\n' % (image_id, category, crowd, shape))
+            said = {
+                "image_id": image_id,
+                "category_id": category,
+                "bbox": bbox,
+                "segmentation": segmentation,
+                "area": area,
+                "iscrowd": 1 if marks and CROWD in marks.get(str(region.get("id")), ()) else 0,
+                "labelloop": {
+                    "region": region.get("id"),
+                    "control": name,
+                    "rotation": region["value"].get("rotation") or 0,
+                    "origin": region.get("origin"),
+                },
+            }
+            lines.append(dumps(said, option=orjson.OPT_APPEND_NEWLINE)[1:])
             told.append((region, label, category))
         if not labels:
             part.skip(example.task_id, f"region {region.get('id')}: it has no class")
     part.several(example, told, image.file)
     return lines
-
-
-def _origin(region: Region, rotation: Any) -> dict[str, Any]:
-    """What an annotation says of the region that it was."""
-    return {
-        "region": region.get("id"),
-        "control": region.get("from_name"),
-        "rotation": rotation,
-        "origin": region.get("origin"),
-    }
-
-
-def _members(shape: CocoShape, region: Region) -> bytes:
-    """The members of an annotation that tell its shape, and where it came from."""
-    ours = _origin(region, region["value"].get("rotation") or 0)
-    told = {"bbox": shape.box, "segmentation": shape.segmentation, "area": shape.area, "labelloop": ours}
-    return orjson.dumps(told)[1:-1]
-
-
-def _box_members(box: tuple[float, float, float, float], region: Region) -> bytes:
-    """The same of an upright box. Each number is made text once, all at once: that is most of the work."""
-    x0, y0, x1, y1 = box
-    w, h = x1 - x0, y1 - y0
-    told = orjson.dumps((x0, y0, x1, y1, w, h, w * h, _origin(region, 0)))[1:-1].split(b",", 7)
-    left, top, right, bottom, across, down, area, ours = told
-    return b'"bbox":[%b,%b,%b,%b],"segmentation":[[%b,%b,%b,%b,%b,%b,%b,%b]],"area":%b,"labelloop":%b' % (
-        left, top, across, down, left, top, right, top, right, bottom, left, bottom, area, ours,
-    )  # fmt: skip
 
 
 def join_coco(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelloop.errors import DataError
 from labelloop.geometry import bounds, clip_points_to_image, points_area, upright_box
@@ -12,8 +11,7 @@ from labelloop.values import Region
 from sync.formats.shapes import checked_kind, drawn_mask, drawn_outline
 
 
-@dataclass(frozen=True, slots=True)
-class CocoShape:
+class CocoShape(NamedTuple):
     """`box` is [x, y, width, height]; `segmentation` a list of rings [x, y, x, y, ...], or a mask's size and counts."""
 
     box: list[float]
@@ -21,7 +19,7 @@ class CocoShape:
     area: float
 
 
-def coco_shape(kind: str, region: Region, size: tuple[int, int], *, boxed: bool = False) -> CocoShape:
+def coco_shape(kind: str, region: Region, size: tuple[int, int], boxed: bool = False) -> CocoShape:
     """A region of a kind of KINDS on an image of that size, or its upright bounds where `boxed` and it is no rectangle.
 
     DataError when it has no such shape, or nothing of it is on the image.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import ceil
 
 from labelloop.errors import DataError
 from labelloop.geometry import bounds, clip_points_to_image
@@ -41,8 +41,11 @@ def bounds_of(kind: str, region: Region, size: tuple[int, int]) -> tuple[Box, bo
 
 def whole_pixels(x0: float, y0: float, x1: float, y1: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """(xmin, ymin, xmax, ymax) of a box within an image, from 1, the last one inside; one pixel at least."""
-    xmin, ymin = min(int(x0 + _SLACK) + 1, size[0]), min(int(y0 + _SLACK) + 1, size[1])
-    return xmin, ymin, max(math.ceil(x1 - _SLACK), xmin), max(math.ceil(y1 - _SLACK), ymin)
+    width, height = size
+    xmin, ymin = int(x0 + _SLACK) + 1, int(y0 + _SLACK) + 1
+    xmin, ymin = xmin if xmin < width else width, ymin if ymin < height else height
+    xmax, ymax = ceil(x1 - _SLACK), ceil(y1 - _SLACK)
+    return xmin, ymin, xmax if xmax > xmin else xmin, ymax if ymax > ymin else ymin
 
 
 def corners_of(told: Sequence[str], exact: str, size: tuple[int, int]) -> Box:
