@@ -93,9 +93,12 @@ def _data(item: LabelledItem, root: Path, files: dict[str, Path]) -> Mapping[str
     """The data with the image's address: what the files call it, else its path below the folder that was read."""
     if item.media is None:
         return item.data
-    address = str(item.data.get(item.media_key) or Path(os.path.relpath(item.media, root)).as_posix())
+    named = item.data.get(item.media_key)
+    listed = isinstance(named, list)  # under a config that shows lists of images
+    first = named[0] if isinstance(named, list) and named else None if listed else named
+    address = str(first or Path(os.path.relpath(item.media, root)).as_posix())
     files[address] = item.media
-    return {**item.data, item.media_key: address}
+    return {**item.data, item.media_key: [address] if listed else address}
 
 
 def task_of(item: LabelledItem, number: int, data: Mapping[str, Any]) -> dict[str, Any]:
