@@ -186,32 +186,49 @@ def json_bytes(value: Any) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def regions_of(task_id: int, annotation_id: int, result: Iterable[Region]) -> list[dict[str, Any]]:
-    """Rows of REGIONS_SCHEMA for the labelled regions of one Label Studio result; a region with two labels is two rows."""
+def regions_of(task_id: int, annotation_id: int, result: Iterable[Region]) -> list[tuple[Any, ...]]:
+    """Rows of REGIONS_SCHEMA for the labelled regions of one Label Studio result; a region with two labels is two rows.
+
+    Numbers are null where Label Studio has something else there.
+    """
     rows = []
     for region in result:
-        value = region.get("value") or {}
-        labels = value.get(region.get("type", "")) or []
+        value = region.get("value") if isinstance(region, Mapping) else None
+        labels = value.get(region.get("type", "")) if isinstance(value, Mapping) else None
+        if not labels or not isinstance(value, Mapping):
+            continue
         of, at = region.get, value.get
-        for label in labels:
-            rows.append(
-                {
-                    "task_id": task_id, "annotation_id": annotation_id, "control": of("from_name"),
-                    "kind": of("type"), "region_id": of("id"),
-                    "label": " / ".join(label) if isinstance(label, list) else str(label),
-                    "x": at("x"), "y": at("y"), "w": at("width"), "h": at("height"), "rot": at("rotation"),
-                    "width": of("original_width"), "height": of("original_height"), "start": _offset(value, "start"),
-                    "end": _offset(value, "end"), "text": at("text"),
-                }
-            )  # fmt: skip
+        offsets = value.get("globalOffsets")
+        lies = offsets.get if isinstance(offsets, Mapping) else at
+        about = (_text(of("from_name")), _text(of("type")), _text(of("id")))
+        place = (
+            _real(at("x")), _real(at("y")), _real(at("width")), _real(at("height")), _real(at("rotation")),
+            _whole(of("original_width")), _whole(of("original_height")), _offset(lies("start")), _offset(lies("end")),
+            _text(at("text")),
+        )  # fmt: skip
+        for label in labels if isinstance(labels, list) else [labels]:
+            name = " / ".join(map(str, label)) if isinstance(label, list) else str(label)
+            rows.append((task_id, annotation_id, *about, name, *place))
     return rows
 
 
-def _offset(value: Mapping[str, Any], end: str) -> int | None:
+def _text(value: Any) -> str | None:
+    return value if value is None or type(value) is str else json_bytes(value).decode()
+
+
+def _real(value: Any) -> float | None:
+    kind = type(value)
+    return float(value) if (kind is float or kind is int) and -(2**53) < value < 2**53 else None
+
+
+def _whole(value: Any) -> int | None:
+    kind = type(value)
+    return int(value) if (kind is float or kind is int) and -(2**53) < value < 2**53 else None
+
+
+def _offset(value: Any) -> int | None:
     """Where a span lies in its document, in code points: of HTML by its global offsets, of a dialogue's turn nowhere."""
-    offsets = value.get("globalOffsets")
-    found = offsets.get(end) if isinstance(offsets, Mapping) else value.get(end)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return _whole(value) if type(value) is int else None
 
 
 class DatasetWriter:
@@ -234,11 +251,19 @@ class DatasetWriter:
             if label["is_truth"]
             for row in regions_of(label["task_id"], label["annotation_id"], orjson.loads(label["result"]))
         ]
-        for name, rows in (("tasks", tasks), ("labels", labels), ("regions", [_plain(row) for row in regions])):
-            file = self._files[name]
-            file.write_table(_table(rows, file.schema), row_group_size=max(len(rows), 1))
-            self.counts[name] += len(rows)
+        self._write("tasks", [[row.get(name) for row in tasks] for name, _ in TASKS_SCHEMA], len(tasks))
+        self._write("labels", [[row.get(name) for row in labels] for name, _ in LABELS_SCHEMA], len(labels))
+        self._write("regions", list(zip(*regions, strict=True)) or [()] * len(REGIONS_SCHEMA), len(regions))
         self.counts["truths"] += sum(1 for label in labels if label["is_truth"])
+
+    def _write(self, name: str, columns: Sequence[Sequence[Any]], count: int) -> None:
+        """One row group of a table."""
+        import pyarrow as pa
+
+        file = self._files[name]
+        arrays = [pa.array(column, type=kind) for column, kind in zip(columns, file.schema.types, strict=True)]
+        file.write_table(pa.table(arrays, schema=file.schema), row_group_size=max(count, 1))
+        self.counts[name] += count
 
     def finish(
         self, body: Mapping[str, Any], parent: str | None, created_at: str, told: Mapping[str, Any] | None = None
@@ -342,25 +367,3 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
     types = {"time": pa.timestamp("us", "UTC")}
     return pa.schema([(name, types.get(type_) or pa.type_for_alias(type_)) for name, type_ in schema])
-
-
-def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    columns = [pa.array([row.get(name) for row in rows], type=schema.field(name).type) for name in schema.names]
-    return pa.table(columns, schema=schema)
-
-
-_NUMBERS = {"float64": float, "int64": int}
-_REGION_NUMBERS = [(name, _NUMBERS[type_]) for name, type_ in REGIONS_SCHEMA if type_ in _NUMBERS]
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A region's row with its numbers as numbers, and null where Label Studio has something else there."""
-    plain = dict(row)
-    for name, number in _REGION_NUMBERS:
-        value = plain.get(name)
-        plain[name] = number(value) if isinstance(value, int | float) and abs(value) < 2**53 else None
-    if plain.get("text") is not None and not isinstance(plain["text"], str):
-        plain["text"] = orjson.dumps(plain["text"]).decode()
-    return plain

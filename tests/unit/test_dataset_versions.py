@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from labelloop.datasets import dataset_id_of, read_dataset, regions_of, write_dataset
+from labelloop.datasets import REGIONS_SCHEMA, dataset_id_of, read_dataset, regions_of, write_dataset
 from labelloop.errors import DataError
 
+LABEL, START = ([name for name, _ in REGIONS_SCHEMA].index(name) for name in ("label", "start"))
 XML = (
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
     '<Choice value="a"/><Choice value="b"/></Choices></View>'
@@ -116,7 +117,7 @@ def test_a_region_with_two_labels_is_two_rows_and_a_nested_one_is_joined() -> No
     nested = {"from_name": "t", "type": "taxonomy", "value": {"taxonomy": [["animal", "cat"]]}}
     without = {"from_name": "note", "type": "textarea", "value": {"text": "hm"}}
     rows = regions_of(1, 2, [two, nested, without])
-    assert [row["label"] for row in rows] == ["a", "b", "animal / cat"]
+    assert [row[LABEL] for row in rows] == ["a", "b", "animal / cat"]
 
 
 def test_offsets_of_html_are_its_global_ones_and_a_turn_of_a_dialogue_has_none() -> None:
@@ -126,5 +127,24 @@ def test_offsets_of_html_are_its_global_ones_and_a_turn_of_a_dialogue_has_none()
     offsets = []
     for kind, value in (("hypertextlabels", html), ("paragraphlabels", turn), ("labels", text)):
         (row,) = regions_of(1, 1, [{"type": kind, "value": {**value, kind: ["PERSON"]}}])
-        offsets.append((row["start"], row["end"]))
+        offsets.append((row[START], row[START + 1]))
     assert offsets == [(4, 7), (None, None), (4, 7)]
+
+
+ODD: list[Any] = [
+    None, 7, {"type": "choices"}, {"type": "choices", "value": None}, {"type": "choices", "value": ["a"]},
+    {"type": "choices", "value": {"choices": []}},
+    {"id": 5, "from_name": None, "type": "choices", "value": {"choices": "whole", "x": "12", "y": True, "text": ["a"]}},
+    {"id": "r", "type": "choices", "value": {"choices": [None, 3], "x": float("nan"), "width": 2**60, "start": 1.5}},
+]  # fmt: skip
+
+
+def test_odd_regions_are_rows_with_nulls_and_never_stop_a_version(tmp_path: Path) -> None:
+    rows = regions_of(1, 2, ODD)
+    assert [row[LABEL] for row in rows] == ["whole", "None", "3"]
+    assert [row[4] for row in rows] == ["5", "r", "r"]
+    assert all(value is None for row in rows for value in row[6:15]) and rows[0][15] == '["a"]'
+    label = {"task_id": 1, "annotation_id": 2, "at": datetime(2026, 1, 1, tzinfo=UTC), "rev_hash": "h", "is_truth": True,
+             "result": orjson.dumps(ODD[2:]).decode()}  # fmt: skip
+    write_dataset(tmp_path, body(), [{"task_id": 1, "data": "{}"}], [label], None, "2026-01-01T00:00:00+00:00")
+    assert read_dataset(tmp_path).regions.height == 3
