@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from labelloop.errors import DataError, LabelloopError, UsageError
 from sync.ingesting.items import Refusal
@@ -24,6 +24,8 @@ _WEB = ("http://", "https://")
 #: protocol -> extra of labelloop that installs its library
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _WEB_TIMEOUT_S = 60.0
+#: Label Studio puts eight hex digits before the name of an uploaded file.
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,13 @@ def name_of(address: str) -> str:
     """The last part of an address, without a query."""
     path = urlsplit(address).path if address.startswith(_WEB) else address
     return unquote(path.rstrip("/").rsplit("/", 1)[-1]) if is_address(address) else local(address).name
+
+
+def address_name(address: str) -> str:
+    """The name of the file behind a media address, without what Label Studio put before it."""
+    local = parse_qs(urlsplit(address).query).get("d")
+    name = name_of(local[0] if local else urlsplit(address).path)
+    return _UPLOADED.sub("", name) if "/data/upload/" in address else name
 
 
 def suffix_of(address: str) -> str:

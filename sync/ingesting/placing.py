@@ -208,7 +208,7 @@ class Placing:
         """The task as it is sent; None where its file has gone or changed since it was looked at, which is noted."""
         body = plan.candidate.body
         try:
-            data = {**body["data"], **self._staged(body["media"])}
+            data = {**body["data"], **self._staged(body["media"], body["name"])}
         except Refusal as refusal:
             self.files.reject(Rejected(plan.candidate.source, refusal.reason, refusal.detail))
             return None
@@ -216,19 +216,19 @@ class Placing:
         annotations = self.labels.inline(plan.candidate) if self.labels is not None else []
         return {"data": data, "meta": meta, **({"annotations": annotations} if annotations else {})}
 
-    def _staged(self, media: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The addresses of a task's files, staged; lists where the key holds a list."""
+    def _staged(self, media: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
+        """The addresses of a task's files, staged; lists where the key holds a list. One file alone has the item's name."""
         found: dict[str, Any] = {}
         for medium in media:
-            address = self._address(medium)
+            own = name if len(media) == 1 and name else medium["address"]
+            address = self._address(medium, name_of(own))
             if medium["number"] is None:
                 found[medium["key"]] = address
             else:
                 found.setdefault(medium["key"], []).append(address)
         return found
 
-    def _address(self, medium: dict[str, Any]) -> str:
-        name = name_of(medium["address"])
+    def _address(self, medium: dict[str, Any], name: str) -> str:
         own = Path(name).suffix.lower()
         suffix = own if own in IMAGE_SUFFIXES | MEDIA_SUFFIXES else medium["suffix"]
         path = Path(medium["path"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from labelloop.label_studio import LabelStudio, TaskMark, TaskRow
 from labelloop.progress import Counting
@@ -14,13 +12,11 @@ from sync.ingesting.examining import content_of
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.ingesting.journal import Held, Journal
 from sync.ingesting.marks import META_KEY, data_hash, mark_of
-from sync.ingesting.places import name_of
+from sync.ingesting.places import address_name
 from sync.ingesting.shown import Shown
 from sync.ingesting.texts import normalised
 
 _PAGE = 1000
-#: Label Studio puts eight hex digits before the name of an uploaded file.
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
 
 def note_project(
@@ -57,13 +53,6 @@ def _unmarked(row: TaskRow, overlap: int, shown: Shown, near: bool) -> Held:
     data = {key: normalised(each)[0] if isinstance(each, str) else each for key, each in row.data.items()}
     fingerprint = text_fingerprint(data[shown.main]) if near and isinstance(value, str) else None
     return Held(row.task_id, content_of(shown, data, (), []), data_hash(row.data), fingerprint, overlap, None)
-
-
-def address_name(address: str) -> str:
-    """The name of the file behind a media address, without what Label Studio put before it."""
-    local = parse_qs(urlsplit(address).query).get("d")
-    name = name_of(local[0] if local else urlsplit(address).path)
-    return _UPLOADED.sub("", name) if "/data/upload/" in address else name
 
 
 def _text(value: Any) -> str | None:

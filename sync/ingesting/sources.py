@@ -12,6 +12,7 @@ from labelloop.errors import DataError, UsageError
 from sync.ingesting.items import IngestItem, Medium, Refusal, Rejected
 from sync.ingesting.places import (
     Found,
+    address_name,
     files_of,
     found,
     is_address,
@@ -171,7 +172,9 @@ def row_item(row: Mapping[str, Any], where: str, base: str, shown: Shown, option
     meta = row.get("meta") if nested and isinstance(row.get("meta"), dict) else {}
     keyed = [str(data[options.key])] if options.key and data.get(options.key) is not None else []
     named = [name for medium in media for name in names_of(medium.address.removeprefix(f"{base}/"))]
-    named += [name for key in shown.images if isinstance(data.get(key), str) for name in names_of(data[key])]
+    named += [
+        name for key in shown.images if isinstance(data.get(key), str) for name in names_of(address_name(data[key]))
+    ]
     return IngestItem(
         plain(data), where, media, None if group is None else cleaned(str(group))[0], plain(meta), (*keyed, *named)
     )
