@@ -50,9 +50,10 @@ def _say_when_full(context: ExceptionContext) -> None:
     cause = context.original_exception
     full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100"
     if full and context.engine is not None:
+        address = context.engine.url.render_as_string(hide_password=True)
         raise StoreFull(
-            f"the database {context.engine.url.render_as_string(hide_password=True)} has no room left ({_first_line(cause)}): nothing "
-            "of this step was stored; free space on its disk and run it again, it goes on from where it stands"
+            f"the database {address} has no room left ({_first_line(cause)}): nothing of this step was stored; free space "
+            "on its disk and run it again, it goes on from where it stands"
         ) from cause
 
 
