@@ -11,12 +11,6 @@ def box_numbers(box: Sequence[float]) -> bytes:
     return b"%.8f %.8f %.8f %.8f" % ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
 
 
-def box_row(class_id: int, box: Sequence[float]) -> bytes:
-    """The whole row of a box (x0, y0, x1, y1)."""
-    x0, y0, x1, y1 = box
-    return b"%d %.8f %.8f %.8f %.8f\n" % (class_id, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
-
-
 def points_numbers(points: Iterable[Sequence[float]]) -> bytes:
     """x and y of each point."""
     return b" ".join([b"%.8f %.8f" % (x, y) for x, y in points])

@@ -16,7 +16,7 @@ from labelloop.datasets import Dataset
 from labelloop.errors import MediaError
 from labelloop.label_config import Control
 from labelloop.values import TaskItem
-from labelloop.yolo_labels import box_row
+from labelloop.yolo_labels import box_numbers, label_row
 
 VALIDATION_SHARE = 0.15
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def write_yolo_folder(images: Sequence[LabelledImage], classes: Sequence[str], f
             skipped.append(f"task {image.task_id}: {error}")
             _log.warning("left out of training: %s", skipped[-1])
             continue
-        rows = [box_row(box.label, (box.x0, box.y0, box.x1, box.y1)) for box in image.boxes]
+        rows = [label_row(box.label, box_numbers((box.x0, box.y0, box.x1, box.y1))) for box in image.boxes]
         (labels / f"{image.name}.txt").write_bytes(b"".join(rows))
     data = {
         "path": str(folder), "train": str(pictures), "val": str(pictures),

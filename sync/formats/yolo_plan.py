@@ -25,7 +25,6 @@ class Details:
     """What is written: the controls of shapes, key points and choices by name, and the id of each class.
 
     `keypoints` are the names of the points of every class, by place; `flags` the controls that mark hidden points;
-    `boxes` the key of the labels of each control whose unturned rectangles are rows as they are;
     `placing` says how images come: "copied", "linked" (to the rebased path) or "listed" (where they are expected).
     """
 
@@ -36,7 +35,6 @@ class Details:
     points: Mapping[str, Control] = field(default_factory=dict)
     keypoints: Mapping[str, int] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
-    boxes: Mapping[str, str] = field(default_factory=dict)
     choices: Control | None = None
 
 
@@ -56,9 +54,7 @@ def plan_yolo(plan: Plan) -> Details:
         return _plan_classify(plan, choices)
     _check_options(plan, {"category"} if task == "pose" and not shapes else set())
     if task != "pose":
-        boxes = {c.name: c.value_key for c in shapes if task == "detect" and KINDS[c.tag] == "rectangle"}
-        by_name = {control.name: control for control in shapes}
-        return Details(task, _ids(plan.class_names(*shapes)), _placing(plan), by_name, boxes=boxes)
+        return Details(task, _ids(plan.class_names(*shapes)), _placing(plan), {c.name: c for c in shapes})
     names = plan.class_names(*shapes) or (plan.options.values.get("category") or points[0].name,)
     return Details(
         task,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from labelloop.errors import DataError
 from labelloop.geometry import upright_box
 from labelloop.values import Region
-from labelloop.yolo_labels import box_numbers, box_row, label_row, points_numbers
+from labelloop.yolo_labels import box_numbers, label_row, points_numbers
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.format import Part
 from sync.formats.shapes import KINDS, is_drawn_twice, kind_of_value
@@ -20,49 +20,35 @@ Row = tuple[bytes, Region, str, int]
 
 def shape_rows(details: Details, example: Example, picture: Picture, part: Part) -> Iterator[Row]:
     """A row for each label of each region on an image; what has no row is told to the part."""
-    boxes, classes = details.boxes, details.classes
+    shapes, classes, numbers_of, size = details.shapes, details.classes, _NUMBERS[details.task], picture.size
+    boxed = details.task == "detect"
     for region in example.regions_on(picture):
-        row = _plain_row(region, boxes, classes)
-        if row is not None:
-            yield row
+        name = region.get("from_name")
+        control = shapes.get(name) if isinstance(name, str) else None
+        if control is None:
+            if not is_drawn_twice(region, example.result, shapes):
+                part.skip(example.task_id, no_place_for(region, f"YOLO {details.task}"))
+            continue
+        value, kind = region.get("value"), KINDS[control.tag]
+        # What nearly every region is, without any further call; the way of all others leads to the same.
+        box = upright_box(value, 1.0, 1.0) if boxed and kind == "rectangle" and type(value) is dict else None
+        if box is not None and box[2] - box[0] >= LEAST and box[3] - box[1] >= LEAST:
+            numbers = box_numbers(box)
         else:
-            yield from _rows_of(region, details, example, picture, part)
-
-
-def _plain_row(region: Region, boxes: Mapping[str, str], classes: Mapping[str, int]) -> Row | None:
-    """What nearly every region is: an unturned rectangle on the image with one class. None for any other: look closer."""
-    name, value = region.get("from_name"), region.get("value")
-    key = boxes.get(name) if type(name) is str else None
-    labels = value.get(key) if key is not None and type(value) is dict else None
-    label = labels[0] if type(labels) is list and len(labels) == 1 else None
-    class_id = classes.get(label) if type(label) is str else None
-    box = upright_box(value, 1.0, 1.0) if class_id is not None and type(value) is dict else None
-    if class_id is None or box is None or box[2] - box[0] < LEAST or box[3] - box[1] < LEAST:
-        return None
-    return box_row(class_id, box), region, str(label), class_id
-
-
-def _rows_of(region: Region, details: Details, example: Example, picture: Picture, part: Part) -> Iterator[Row]:
-    name = region.get("from_name")
-    control = details.shapes.get(name) if isinstance(name, str) else None
-    if control is None:
-        if not is_drawn_twice(region, example.result, details.shapes):
-            part.skip(example.task_id, no_place_for(region, f"YOLO {details.task}"))
-        return
-    try:
-        numbers = _NUMBERS[details.task](checked_kind(control.tag, region), region, picture.size)
-    except DataError as error:
-        skip_region(example, picture, region, error, part)
-        return
-    labels = labels_of(region, control)
-    for label in dict.fromkeys(labels):
-        class_id = details.classes.get(label)
-        if class_id is None:
-            part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
-        else:
-            yield label_row(class_id, numbers), region, label, class_id
-    if not labels:
-        part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+            try:
+                numbers = numbers_of(checked_kind(control.tag, region), region, size)
+            except DataError as error:
+                skip_region(example, picture, region, error, part)
+                continue
+        labels = labels_of(region, control)
+        for label in labels if len(labels) == 1 else dict.fromkeys(labels):
+            class_id = classes.get(label)
+            if class_id is None:
+                part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+            else:
+                yield label_row(class_id, numbers), region, label, class_id
+        if not labels:
+            part.skip(example.task_id, f"region {region.get('id')}: it has no class")
 
 
 def checked_kind(tag: str, region: Region) -> str:
