@@ -88,7 +88,9 @@ def ingest(
     from sync.ingesting import ingest as bring_in
 
     if format is None and (annotations or images or task or name or as_ != "predictions"):
-        raise UsageError("--annotations, --as, --images, --task and --name are about labels: say which --format they have")
+        raise UsageError(
+            "--annotations, --as, --images, --task and --name are about labels: say which --format they have"
+        )
     labels = _labels(source, annotations, format, task, images, as_, name) if format is not None else None
     address = source if labels is None or annotations is not None else None
     rows_keyed = metadata is not None and key is not None and source is not None and is_table(source)
