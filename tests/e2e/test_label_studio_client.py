@@ -96,7 +96,9 @@ def test_what_moves_a_task_into_the_changed_ones(client: LabelStudio, project_id
     client.push_predictions(project_id, [prediction(i, 0.5, "v2") for i in ids])
     client.delete_task(ids[1])
     assert changed() == set()
-    assert [swept.task_id for swept in client.sweep(project_id, page_size=2)] == [ids[0], *ids[2:]]
+    spans = client.light_spans(project_id, page_size=2)
+    assert [swept.task_id for span in spans for swept in span.rows] == [ids[0], *ids[2:]]
+    assert client.task_ids(project_id) == {ids[0], *ids[2:]}
 
 
 def test_many_tasks_with_one_time_are_all_read_once(client: LabelStudio, project_id: int) -> None:
@@ -111,16 +113,36 @@ def test_many_tasks_with_one_time_are_all_read_once(client: LabelStudio, project
     assert max(Counter(row.updated_at for row in rows).values()) > 3, "no ties: this test no longer tries what it names"
 
 
-def test_the_version_that_a_label_began_from_is_read(client: LabelStudio, project_id: int) -> None:
+def test_the_prediction_that_a_label_began_from_is_read(client: LabelStudio, project_id: int) -> None:
     ids = client.import_tasks(project_id, texts(3))
     client.push_predictions(project_id, [prediction(i, 0.5, "v1-r1") for i in ids])
     listed = client.request("GET", "/api/predictions/", params={"task": ids[0], "project": project_id})
     annotate(client, ids[0], parent_prediction=listed[0]["id"])
     annotate(client, ids[1])
     rows = {row.task_id: row for page in client.changed_tasks(project_id) for row in page}
-    assert rows[ids[0]].predictions == {listed[0]["id"]: "v1-r1"}
     assert rows[ids[0]].annotations[0].parent_prediction == listed[0]["id"]
-    assert rows[ids[1]].predictions == {}
+    assert rows[ids[1]].annotations[0].parent_prediction is None
+    (found,) = client.predictions_of(project_id, [ids[0]])
+    assert (found.prediction_id, found.task_id, found.model_version) == (listed[0]["id"], ids[0], "v1-r1")
+    with client.dump_predictions(project_id) as dump:
+        assert dump.of([found.prediction_id]) == [found]
+    # Once the prediction is deleted Label Studio no longer says that the label began from one.
+    client.delete_model_version(project_id, "v1-r1")
+    (row,) = client.tasks_by_id(project_id, [ids[0]])
+    assert row.annotations[0].parent_prediction is None
+
+
+def test_changes_are_counted_and_spans_leave_no_gap(client: LabelStudio, project_id: int) -> None:
+    ids = client.import_tasks(project_id, texts(25))
+    spans = list(client.task_spans(project_id, page_size=4))
+    assert [row.task_id for span in spans for row in span.rows] == ids and spans[-1].last is None
+    newest = client.newest_change(project_id)
+    assert newest == max(row.updated_at for span in spans for row in span.rows)
+    annotate(client, ids[3])
+    lately, total = client.changed_lately(project_id, newest)
+    assert (total, [row.task_id for row in lately]) == (1, [ids[3]])
+    assert client.changed_lately(project_id, None, at_most=2)[1] == 25
+    assert client.label_config(project_id) == client.get_project(project_id)["label_config"]
 
 
 def test_sweep_sees_annotations_skips_and_deletes(client: LabelStudio, project_id: int) -> None:
@@ -128,7 +150,8 @@ def test_sweep_sees_annotations_skips_and_deletes(client: LabelStudio, project_i
     kept, gone = annotate(client, ids[0]), annotate(client, ids[0])
     annotate(client, ids[1], was_cancelled=True)
     client.request("DELETE", f"/api/annotations/{gone}/")
-    first, second, third = client.sweep(project_id)
+    (span,) = client.light_spans(project_id)
+    first, second, third = span.rows
     assert (first.annotation_ids, first.n_submitted, first.n_cancelled) == (frozenset({kept}), 1, 0)
     assert (second.n_submitted, second.n_cancelled) == (0, 1)
     assert third.annotation_ids == frozenset()
