@@ -67,15 +67,15 @@ def write_csv(plan: Plan, examples: Iterable[Example], part: Part) -> None:
     """The part's rows, without a header."""
     details: Details = plan.details
     table = (
-        WideTable(details.choices, details.controls)
+        WideTable(details.choices, details.controls, part, FILE)
         if details.choices
-        else LabelTable(details.controls, negatives=True)
+        else LabelTable(details.controls, part, FILE, negatives=True)
     )
     data = DataColumns(details.data, escape=details.escape)
     files: list[str] = []
     for example in examples:
         part.item(example.split)
-        table.add(example, part, FILE)
+        table.add(example)
         data.add(example.data)
         files.append(_joined(copied_images(plan, example, part)))
     part.notes["data"] = data.types

@@ -50,13 +50,15 @@ def wide_columns(choices: Sequence[Control]) -> Schema:
 class WideTable:
     """The rows of one part."""
 
-    def __init__(self, choices: Sequence[Control], controls: Mapping[str, ControlFacts]) -> None:
+    def __init__(self, choices: Sequence[Control], controls: Mapping[str, ControlFacts], part: Part, file: str) -> None:
+        self._part, self._file = part, file
         self._choices = {control.name: (control, controls[control.name].class_ids) for control in choices}
         self._schema = wide_columns(choices)
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, example: Example, part: Part, file: str) -> None:
+    def add(self, example: Example) -> None:
         """The row of one task; each label is counted as an object of the file."""
+        part = self._part
         found: dict[str, list[str]] = {}
         standing: dict[str, tuple[str, float | None]] = {}
         for region in example.result:
@@ -68,7 +70,7 @@ class WideTable:
                 )
                 continue
             standing.setdefault(name, standing_of(example, region))
-            self._add(example, region, name, found.setdefault(name, []), part, file)
+            self._add(example, region, name, found.setdefault(name, []))
         cells: list[Any] = []
         for name, (control, _) in self._choices.items():
             labels = found.get(name, [])
@@ -79,7 +81,8 @@ class WideTable:
         told = told_of(example)
         self._rows.append((*told[:3], *cells, *told[3:]))
 
-    def _add(self, example: Example, region: Region, name: str, labels: list[str], part: Part, file: str) -> None:
+    def _add(self, example: Example, region: Region, name: str, labels: list[str]) -> None:
+        part = self._part
         control, class_ids = self._choices[name]
         for label in labels_of(region, control):
             if labels and not takes_several(control):
@@ -90,7 +93,7 @@ class WideTable:
                 part.skip(example.task_id, f"region {region.get('id')}: {name} has {label!r} twice")
             else:
                 labels.append(label)
-                part.object(example, region, label, class_ids.get(label), file)
+                part.object(example, region, label, class_ids.get(label), self._file)
 
     def frame(self) -> tuple[pl.DataFrame, pl.Series]:
         """The rows, and of each the number of its task in this part."""

@@ -119,7 +119,7 @@ class Part:
         self.provenance.add(example, region, label, class_id, file, number)
 
     def several(
-        self, example: Example, objects: Sequence[tuple[Region, str, int]], file: str, first: int | None = None
+        self, example: Example, objects: Sequence[tuple[Region, str, int | None]], file: str, first: int | None = None
     ) -> None:
         """What `object` does, for many objects (region, label, class id) of one file at once, and faster.
 

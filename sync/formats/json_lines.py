@@ -80,23 +80,24 @@ def _images(example: Example, files: Sequence[str | None]) -> list[dict[str, Any
 
 
 def _region(example: Example, region: Region, facts: ControlFacts | None, cells: Cells, part: Part) -> dict[str, Any]:
+    region_id, control, kind, labels, shape, beside, origin = cells
     ids = facts.class_ids if facts is not None else {}
-    for label in cells.labels or ("",):
+    for label in labels or ("",):
         part.object(example, region, label, ids.get(label), FILE)
     source, confidence = standing_of(example, region)
-    rest = cells.beside[-1]
+    rest = beside[-1]
     return {
-        "region_id": cells.region_id,
-        "control": cells.control,
-        "kind": cells.kind,
-        "labels": cells.labels,
-        "class_ids": [ids.get(label) for label in cells.labels],
-        **dict(zip(_SHAPE, cells.shape, strict=True)),
-        **dict(zip(_BESIDE, cells.beside, strict=True)),
+        "region_id": region_id,
+        "control": control,
+        "kind": kind,
+        "labels": labels,
+        "class_ids": [ids.get(label) for label in labels],
+        **dict(zip(_SHAPE, shape, strict=True)),
+        **dict(zip(_BESIDE, beside, strict=True)),
         "rest": None if rest is None else orjson.dumps(rest).decode(),
         "confidence": confidence,
         "source": source,
-        "origin": cells.origin,
+        "origin": origin,
     }
 
 

@@ -25,7 +25,7 @@ from sync.formats.label_table import copied_images, offset_notes
 from sync.formats.policies import latest_of_each
 from sync.formats.reading import Labelled, Unread
 from sync.formats.row_reading import SPLIT_NAMES, RowItem, labelled_rows, one_file
-from sync.formats.rows import Cells, ControlFacts, control_facts, regions_in_cells
+from sync.formats.rows import Cells, ControlFacts, control_facts, offsets_of, regions_in_cells
 
 FILE = "tasks.json"
 OPTIONS = {"as": ("annotations", "predictions")}
@@ -58,7 +58,7 @@ def write_label_studio(plan: Plan, examples: Iterable[Example], part: Part) -> N
         for region, facts, cells in regions_in_cells(example, details.controls, part):
             result.append(_region(region, facts, cells))
             ids = facts.class_ids if facts is not None else {}
-            for label in cells.labels or ("",):
+            for label in cells[3] or ("",):
                 part.object(example, region, label, ids.get(label), FILE)
         more = {"ground_truth": example.ground_truth}
         as_prediction = details.kind == "predictions"
@@ -75,7 +75,7 @@ def write_label_studio(plan: Plan, examples: Iterable[Example], part: Part) -> N
 def _region(region: Region, facts: ControlFacts | None, cells: Cells) -> Region:
     """The region as it is, without a suggestion's score, and its offsets in code points."""
     found = {key: said for key, said in region.items() if key != "score"} if "score" in region else region
-    start, end = cells.offsets
+    start, end = offsets_of(cells)
     value = region.get("value")
     moved = facts is not None and facts.text_key is not None and start is not None and isinstance(value, dict)
     if moved and isinstance(value, dict) and (value.get("start"), value.get("end")) != (start, end):

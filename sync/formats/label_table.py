@@ -13,8 +13,7 @@ from labelloop.datasets import Schema
 from labelloop.values import Region
 from sync.formats.examples import Example
 from sync.formats.format import Part, PartDone, Plan
-from sync.formats.provenance import standing_of
-from sync.formats.rows import BESIDE, GEOMETRY, Cells, ControlFacts, regions_in_cells
+from sync.formats.rows import BESIDE, GEOMETRY, ControlFacts, regions_in_cells
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,46 +31,60 @@ COLUMNS: Schema = (*OF_TASK[:3], *OF_LABEL, *OF_TASK[3:])
 
 
 class LabelTable:
-    """The rows of one part. A task in which nothing was marked is one row without a label, where `negatives` are kept."""
+    """The rows of one part, or of those of its tasks that are added to this table.
 
-    def __init__(self, controls: Mapping[str, ControlFacts], *, negatives: bool) -> None:
-        self._controls, self._negatives = controls, negatives
-        self._tasks: list[tuple[Any, ...]] = []
-        self._rows: list[tuple[Any, ...]] = []
+    What is told of an object is in the part's provenance already; a row here is a row there, and its cells. A task in
+    which nothing was marked is a row without a label, where `negatives` are kept.
+    """
 
-    def add(self, example: Example, part: Part, file: str) -> int:
+    def __init__(self, controls: Mapping[str, ControlFacts], part: Part, file: str, *, negatives: bool) -> None:
+        self._controls, self._part, self._file, self._negatives = controls, part, file, negatives
+        self._first = len(part.provenance)
+        self._cells: list[tuple[Any, ...]] = []
+        self._without: list[tuple[Any, ...]] = []
+        self._tasks = 0
+
+    def add(self, example: Example) -> int:
         """The labels of one task, and how many they are; each is counted as an object of the file."""
-        at = len(self._tasks)
-        self._tasks.append(told_of(example))
-        before = len(self._rows)
-        for region, facts, cells in regions_in_cells(example, self._controls, part):
-            self._add(example, region, facts, cells, at, part, file)
-        found = len(self._rows) - before
-        if self._negatives and not found:
-            self._rows.append((*_NO_LABEL, at))
-        return found
-
-    def _add(
-        self, example: Example, region: Region, facts: ControlFacts | None, cells: Cells, at: int, part: Part, file: str
-    ) -> None:
-        source, confidence = standing_of(example, region)
-        region_id, control, kind, labels, shape, beside, origin = cells
-        tail = (*shape, *beside, confidence, source, origin, at)
-        for label in labels or _UNLABELLED:
-            class_id = facts.class_ids.get(label) if facts is not None and label is not None else None
-            part.object(example, region, label or "", class_id, file)
-            self._rows.append((region_id, control, kind, label, class_id, *tail))
+        at, cells = self._tasks, self._cells
+        self._tasks += 1
+        objects: list[tuple[Region, str, int | None]] = []
+        for region, facts, (_, _, kind, labels, shape, beside, _) in regions_in_cells(
+            example, self._controls, self._part
+        ):
+            row = (kind, *shape, *beside, at)
+            ids = facts.class_ids if facts is not None else _NO_IDS
+            for label in labels or _UNLABELLED:
+                objects.append((region, label, ids.get(label)))
+                cells.append(row)
+        self._part.several(example, objects, self._file)
+        if self._negatives and not objects:
+            self._without.append((*told_of(example), at))
+        return len(objects)
 
     def frame(self) -> tuple[pl.DataFrame, pl.Series]:
-        """The rows with COLUMNS (JSON as text), and of each the number of its task in this part."""
+        """The rows with COLUMNS (JSON as text), and of each the number of its task among those that were added."""
         import polars as pl
 
-        *columns, of = zip(*self._rows, strict=True) if self._rows else [()] * (len(OF_LABEL) + 1)
-        labels = columns_of(OF_LABEL, columns)
-        number = pl.Series(of, dtype=pl.UInt32)
-        tasks = columns_of(OF_TASK, list(zip(*self._tasks, strict=True)) or [()] * len(OF_TASK))
-        whole = pl.concat([tasks[number], labels], how="horizontal")
-        return whole.select(name for name, _ in COLUMNS), number
+        schema = (("kind", "string"), *GEOMETRY, *BESIDE, _NUMBER)
+        cells = columns_of(schema, list(zip(*self._cells, strict=True)) or [()] * len(schema))
+        told = self._part.provenance.frame()
+        whole = [columns_of((*COLUMNS, _NUMBER), [()] * (len(COLUMNS) + 1))]
+        if told is not None:
+            whole.append(told[self._first : self._first + len(cells)].hstack(cells))
+        if self._without:
+            whole.append(columns_of((*OF_TASK, _NUMBER), list(zip(*self._without, strict=True))))
+        rows = pl.concat(whole, how="diagonal")
+        rows = rows.sort("number", maintain_order=True) if self._without else rows
+        label = pl.when(pl.col("label") != "").then("label").alias("label")
+        return rows.with_columns(label).select(name for name, _ in COLUMNS), rows["number"]
+
+
+#: The number of a row's task.
+_NUMBER = ("number", "int64")
+#: What has no class, and a control that is not in the config.
+_UNLABELLED = ("",)
+_NO_IDS: Mapping[str, int] = {}
 
 
 def copied_images(plan: Plan, example: Example, part: Part) -> list[str | None]:
@@ -94,10 +107,6 @@ def offset_notes(parts: Iterable[PartDone]) -> dict[str, Any]:
     return {"offset_notes": dict(sorted(total.items()))}
 
 
-_UNLABELLED: tuple[None] = (None,)
-_NO_LABEL: tuple[None, ...] = (None,) * len(OF_LABEL)
-
-
 def told_of(
     example: Example,
 ) -> tuple[int, int, str, str | None, int | None, datetime, str, int | None, int | None, bool, str]:
@@ -108,7 +117,7 @@ def told_of(
     )  # fmt: skip
 
 
-def columns_of(schema: Schema, columns: Sequence[Iterable[Any]]) -> pl.DataFrame:
+def columns_of(schema: Schema, columns: Sequence[Sequence[Any]]) -> pl.DataFrame:
     """Columns of a schema; JSON becomes text, and what is not of its column's type null."""
     import polars as pl
 
@@ -117,11 +126,16 @@ def columns_of(schema: Schema, columns: Sequence[Iterable[Any]]) -> pl.DataFrame
         "time": pl.Datetime("us", "UTC"), "json": pl.String,
     }  # fmt: skip
     return pl.DataFrame(
-        [
-            pl.Series(name, _json(column) if type_ == "json" else column, dtype=types[type_], strict=False)
-            for (name, type_), column in zip(schema, columns, strict=True)
-        ]
+        [_series(name, column, type_, types[type_]) for (name, type_), column in zip(schema, columns, strict=True)]
     )
+
+
+def _series(name: str, column: Sequence[Any], type_: str, dtype: Any) -> pl.Series:
+    import polars as pl
+
+    if column and column.count(None) == len(column):
+        return pl.Series(name, [None], dtype=dtype).new_from_index(0, len(column))
+    return pl.Series(name, _json(column) if type_ == "json" else column, dtype=dtype, strict=False)
 
 
 def _json(column: Iterable[Any]) -> list[str | None]:

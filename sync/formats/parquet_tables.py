@@ -47,11 +47,11 @@ def write_parquet(plan: Plan, examples: Iterable[Example], part: Part) -> None:
 
     controls: Mapping[str, ControlFacts] = plan.details
     for split, found in _by_split(examples).items():
-        labels = LabelTable(controls, negatives=False)
+        labels = LabelTable(controls, part, file_of("regions", split), negatives=False)
         rows = []
         for example in found:
             part.item(split)
-            n_regions = labels.add(example, part, file_of("regions", split))
+            n_regions = labels.add(example)
             rows.append(_task_row(plan, example, n_regions, part))
         tasks = columns_of(TASKS, list(zip(*rows, strict=True)))
         _keep(tasks, "tasks", split, part)

@@ -65,6 +65,10 @@ class Provenance:
         self._examples: list[tuple[Any, ...]] = []
         self._last: Example | None = None
         self._rows: list[tuple[Any, ...]] = []
+        self._frame: pl.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def add(
         self, example: Example, region: Region | None, label: str, class_id: int | None, file: str, number: int | None
@@ -80,7 +84,7 @@ class Provenance:
         ))  # fmt: skip
 
     def add_several(
-        self, example: Example, objects: Iterable[tuple[Region, str, int]], file: str, first: int | None
+        self, example: Example, objects: Iterable[tuple[Region, str, int | None]], file: str, first: int | None
     ) -> None:
         """Note objects of one file; see `Part.several`."""
         if first is None:
@@ -108,11 +112,14 @@ class Provenance:
         return len(self._examples) - 1
 
     def frame(self) -> pl.DataFrame | None:
-        """The rows without what the export as a whole adds; None without any."""
+        """The rows without what the export as a whole adds, in the order in which they came; None without any."""
+        if self._rows and (self._frame is None or len(self._frame) != len(self._rows)):
+            self._frame = self._made_frame()
+        return self._frame
+
+    def _made_frame(self) -> pl.DataFrame:
         import polars as pl
 
-        if not self._rows:
-            return None
         types = _polars_types()
         *columns, of = zip(*self._rows, strict=True)
         own = [
@@ -126,7 +133,7 @@ class Provenance:
             ]
         )
         number = pl.coalesce("object", pl.int_range(1, pl.len() + 1).over("file"))
-        whole = pl.concat([pl.DataFrame(own), examples[list(of)]], how="horizontal")
+        whole = pl.concat([pl.DataFrame(own), examples[pl.Series(of, dtype=pl.UInt32)]], how="horizontal")
         return whole.with_columns(number.alias("object")).select(name for name, _ in SCHEMA[:-2])
 
 

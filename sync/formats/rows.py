@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelloop.datasets import Schema
 from labelloop.errors import DataError
@@ -50,6 +50,11 @@ _OWN = frozenset((
 ))  # fmt: skip
 
 
+#: What regions of texts have, and then nothing stands beside their value.
+_OF_TEXT = frozenset(("id", "from_name", "to_name", "type", "value", "origin", "score"))
+_NOTHING_BESIDE: tuple[Any, ...] = (None,) * len(BESIDE)
+
+
 @dataclass(frozen=True)
 class ControlFacts:
     """What the rows of a control need: what it labels, the ids of its classes, the key of the text that it marks."""
@@ -59,21 +64,9 @@ class ControlFacts:
     text_key: str | None
 
 
-class Cells(NamedTuple):
-    """A region in cells. `shape` holds those of GEOMETRY, `beside` those of BESIDE; JSON is still what it says."""
-
-    region_id: str | None
-    control: str | None
-    kind: str
-    labels: Sequence[str]
-    shape: Sequence[Any]
-    beside: Sequence[Any]
-    origin: str | None
-
-    @property
-    def offsets(self) -> tuple[int | None, int | None]:
-        """Start and end in code points."""
-        return self.shape[_START], self.shape[_END]
+Cells = tuple[str | None, str | None, str, Sequence[str], Sequence[Any], Sequence[Any], str | None]
+"""A region in cells: (region id, control, kind, classes, those of GEOMETRY, those of BESIDE, origin); JSON is still what it
+says. A plain tuple, of which millions are made."""
 
 
 def control_facts(plan: Plan) -> dict[str, ControlFacts]:
@@ -95,24 +88,25 @@ def _marks_text(tag: str, object_tag: str, attributes: Mapping[str, str]) -> boo
 
 def regions_in_cells(
     example: Example, controls: Mapping[str, ControlFacts], part: Part
-) -> Iterator[tuple[Region, ControlFacts | None, Cells]]:
+) -> list[tuple[Region, ControlFacts | None, Cells]]:
     """The regions of a task in cells; one that is broken is skipped with a reason."""
     places = _located(example, controls, part)
+    found = []
     for index, region in enumerate(example.result):
         name = region.get("from_name")
-        facts = controls.get(name) if isinstance(name, str) else None
+        facts = controls.get(name) if type(name) is str else None
         try:
-            cells = cells_of(region, facts, places.get(index))
+            found.append((region, facts, cells_of(region, facts, places.get(index) if places else None)))
         except DataError as error:
             part.skip(example.task_id, f"region {region.get('id')}: {error}")
-            continue
-        yield region, facts, cells
+    return found
 
 
 def _located(example: Example, controls: Mapping[str, ControlFacts], part: Part) -> dict[int, Place]:
     """Where the spans of texts lie, by their place in the result."""
     spans: dict[str, list[int]] = {}
-    for index, region in enumerate(example.result):
+    result = example.result
+    for index, region in enumerate(result):
         if region.get("type") == "labels" and isinstance(region.get("value"), dict):
             facts = controls.get(str(region.get("from_name")))
             if facts is not None and facts.text_key is not None:
@@ -122,7 +116,7 @@ def _located(example: Example, controls: Mapping[str, ControlFacts], part: Part)
         text = example.data.get(key)
         if isinstance(text, str):
             notes: Counter[str] = part.notes.setdefault("offsets", Counter())
-            values = [example.result[index]["value"] for index in indices]
+            values = [result[index]["value"] for index in indices]
             found.update(zip(indices, locate_spans(text, values, notes), strict=True))
         else:
             found.update(dict.fromkeys(indices, f"text_missing: no text under {key!r}"))
@@ -131,16 +125,23 @@ def _located(example: Example, controls: Mapping[str, ControlFacts], part: Part)
 
 def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = None) -> Cells:
     """A region in cells; `place` is where it lies, where it marks a text. DataError says why it is no region."""
-    kind, value = region.get("type"), region.get("value")
+    get = region.get
+    kind, value, region_id, control, origin = get("type"), get("value"), get("id"), get("from_name"), get("origin")
     if not isinstance(kind, str) or not kind:
         raise DataError("it has no type")
-    if value is None or isinstance(value, dict):
-        labels, shape, more = _value_in_cells(kind, value or {}, place)
-        beside, origin = _beside(region, facts, more), region.get("origin")
-        return Cells(
-            _text(region.get("id")), _text(region.get("from_name")), kind, labels, shape, beside, _text(origin)
-        )
-    raise DataError("its value is no object")
+    if value is not None and not isinstance(value, dict):
+        raise DataError("its value is no object")
+    labels, shape, more = _value_in_cells(kind, value or {}, place)
+    beside = _beside(region, facts, more)
+    if not (type(region_id) is str and type(control) is str and type(origin) is str):
+        region_id, control, origin = _text(region_id), _text(control), _text(origin)
+    return region_id, control, kind, labels, shape, beside, origin
+
+
+def offsets_of(cells: Cells) -> tuple[int | None, int | None]:
+    """Start and end in code points."""
+    shape = cells[4]
+    return shape[_START], shape[_END]
 
 
 def _value_in_cells(
@@ -221,6 +222,8 @@ def _outline(said: Any) -> list[list[float]] | None:
 
 
 def _beside(region: Region, facts: ControlFacts | None, more: dict[str, Any]) -> Sequence[Any]:
+    if not more and facts is not None and region.get("to_name") == facts.to_name and region.keys() <= _OF_TEXT:
+        return _NOTHING_BESIDE
     rest: dict[str, Any] = {"value": more} if more else {}
     if region.get("value") is None:
         rest["value"] = None
