@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def _task(raw: _Task, number: int) -> ExportTask:
 
 
 def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
-    found = orjson.loads(memoryview(raw.result))
+    found = _result_of(raw.result)
     result = [region for region in found if isinstance(region, dict)] if isinstance(found, list) else []
     state = "cancelled" if raw.was_cancelled or raw.skipped else "submitted"
     ground_truth = bool(raw.ground_truth)
@@ -201,6 +202,14 @@ def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
         _reviewed(raw.reviews),
         result,
     )
+
+
+def _result_of(raw: msgspec.Raw) -> Any:
+    try:
+        return orjson.loads(memoryview(raw))
+    except orjson.JSONDecodeError:
+        # A number too large for a float, which the standard library reads as infinite; formats leave such regions out.
+        return json.loads(bytes(memoryview(raw)))
 
 
 def _moment(value: Any) -> datetime:

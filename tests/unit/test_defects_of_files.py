@@ -124,6 +124,15 @@ def test_d14_missing_fields_crash_nothing(format: str, tmp_path: Path) -> None:
         )
 
 
+def test_a_number_beyond_all_floats_costs_its_region_only(tmp_path: Path) -> None:
+    export(tmp_path, "coco", [image_task(1, annotation(1, [box(0, 0, 9, 9), box(50, 0, 9, 9)]))])
+    content = (tmp_path / "export.json").read_bytes().replace(b'"x":50', b'"x":1e999')
+    (tmp_path / "export.json").write_bytes(content)
+    source = open_export(tmp_path / "export.json", tmp_path / "config.xml", "latest")
+    report = export_dataset(source, "coco", tmp_path / "out")
+    assert (report.items, report.objects, report.n_skipped) == (1, 1, 1)
+
+
 def test_d15_the_command_line_does_what_it_is_told_or_says_why_not(tmp_path: Path) -> None:
     export(tmp_path, "coco", [image_task(1, annotation(1, [box(0, 0, 9, 9)]))])
     given = ["export", "--file", str(tmp_path / "export.json"), "--config", str(tmp_path / "config.xml")]
