@@ -125,6 +125,7 @@ def _truth_of(project: DemoProject, folder: Path, shuffled: bool) -> dict[str, A
     if project.kind != "boxes":
         lines = [orjson.dumps({"text": text}) for text in tasks]
         source.write_bytes(b"\n".join(lines) + b"\n")
+        tasks = dict(_as_brought_in(text, answer) for text, answer in tasks.items())
     if shuffled:
         tasks = _dealt_out(tasks)
     return {
@@ -134,6 +135,14 @@ def _truth_of(project: DemoProject, folder: Path, shuffled: bool) -> dict[str, A
         "key": project.key,
         "tasks": tasks,
     }
+
+
+def _as_brought_in(text: str, answer: Any) -> tuple[str, Any]:
+    """A text and its truth as people meet them: ingest makes every line end one character, and spans move along."""
+    if isinstance(answer, list):
+        ends = ("start", "end")
+        answer = [span | {end: span[end] - text.count("\r\n", 0, span[end]) for end in ends} for span in answer]
+    return text.replace("\r\n", "\n"), answer
 
 
 def _dealt_out(tasks: dict[str, Any]) -> dict[str, Any]:
