@@ -190,7 +190,7 @@ def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
     ground_truth = bool(raw.ground_truth)
     return ExportLabel(
         task_id,
-        int(raw.id) if raw.id is not None else task_id * 1000 + index,
+        _number(raw.id, task_id * 1000 + index),
         _person(raw.completed_by),
         _moment(raw.updated_at or raw.created_at),
         _shown(raw),
@@ -198,7 +198,7 @@ def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
         _kind(raw),
         ground_truth,
         revision_hash(result, state, ground_truth),
-        float(raw.lead_time) if raw.lead_time is not None else None,
+        float(raw.lead_time) if isinstance(raw.lead_time, int | float) else None,
         _reviewed(raw.reviews),
         result,
     )
@@ -213,13 +213,29 @@ def _result_of(raw: msgspec.Raw) -> Any:
 
 
 def _moment(value: Any) -> datetime:
-    """UTC time of an ISO text or of seconds since 1970; the year 1970 where an old export has none."""
+    """UTC time of an ISO text or of seconds since 1970; the year 1970 where an old export has none that can be read."""
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (OverflowError, ValueError, OSError):
+            return _EPOCH
     if not value:
         return _EPOCH
-    at = datetime.fromisoformat(str(value))
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        return _EPOCH
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _number(value: Any, otherwise: int) -> int:
+    """An annotation's id; one that is no number becomes a stable number of its own, none at all the given one."""
+    if value is None:
+        return otherwise
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:6], "big")
 
 
 def _person(value: Any) -> int | None:

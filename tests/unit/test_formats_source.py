@@ -192,6 +192,17 @@ def test_what_is_no_export_is_told_with_its_place(content: bytes, said: str, tmp
         [reader.tasks(span) for span in reader.spans(1000)]
 
 
+def test_odd_ids_and_times_of_an_annotation_cost_nothing(tmp_path: Path) -> None:
+    odd = [
+        annotation(1, 1, "a") | {"id": "a1", "updated_at": "yesterday"},
+        annotation(2, 2, "b") | {"updated_at": 1e30},
+    ]
+    late = annotation(3, 3, "a", 5) | {"lead_time": "8 s"}
+    export, config = written(tmp_path, [*odd, late])
+    (only,), found = examples_of(open_export(export, config, "latest"))
+    assert only.annotation_id == 3 and only.n_labels == 3 and found.left_out == {}
+
+
 @pytest.mark.parametrize(
     ("address", "path"),
     [
