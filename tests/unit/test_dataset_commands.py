@@ -21,6 +21,7 @@ from labelloop.store import Store, open_store
 from labelloop.store.decisions import decide
 from labelloop.store.tables import decisions, revisions
 from labelloop.store.trainings import finish_training, queue_training, update_training
+from sync.runtime import Runtime
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -268,3 +269,31 @@ def test_forgetting_asks_first(store: Store, said: Said) -> None:
         said("forget", "1", "--yes")
     result = CliRunner().invoke(app, ["forget", "1", "1"], input="n\n")
     assert result.exit_code == 1 and "erase 1 tasks of 'Letters'" in result.output
+
+
+class NothingThere:
+    """A Label Studio that has the tasks no longer."""
+
+    def tasks_by_id(self, project_id: int, task_ids: list[int]) -> list[Any]:
+        return []
+
+    def auth_headers(self) -> dict[str, str]:
+        return {}
+
+
+def test_what_was_forgotten_and_what_remains_is_told(
+    store: Store, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runtime, "client", NothingThere())
+    made = said("dataset", "create", "1")["dataset_id"]
+    report = said("forget", "1", "1", "--yes")
+    validate("forget", report)
+    assert (report["tasks"], report["datasets"]) == ([1], [made])
+    assert report["in_label_studio"] == {"deleted": 0, "absent": 1, "another_task": 0}
+    history = said("history", "1")
+    validate("history", history)
+    assert history["forgotten"] and "praise" not in json.dumps(history)
+    shown = said("dataset", "show", made)
+    validate("dataset-show", shown)
+    assert shown["forgotten"] == 1
+    assert "what remains:" in said("forget", "1", "2", "--yes", text=True)
