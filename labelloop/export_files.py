@@ -82,16 +82,16 @@ class _Annotation(msgspec.Struct):
 
 class _Task(msgspec.Struct):
     id: Any = None
-    data: Any = None
-    meta: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    meta: msgspec.Raw = msgspec.Raw(b"null")
     annotations: list[_Annotation] | None = None
     completions: list[_Annotation] | None = None
 
 
 class _Head(msgspec.Struct):
     id: Any = None
-    data: Any = None
-    meta: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    meta: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,14 @@ _HEADS = msgspec.json.Decoder(list[_Head])
 
 
 def _head(raw: _Head | _Task, number: int) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    if not isinstance(raw.data, dict):
-        raise DataError(f"{_EXPECTED}, got the data {str(raw.data)[:80]!r} at position {number}")
+    data, meta = _plain(raw.data), _plain(raw.meta)
+    if not isinstance(data, dict):
+        raise DataError(f"{_EXPECTED}, got the data {str(data)[:80]!r} at position {number}")
     try:
         task_id = int(raw.id) if raw.id is not None else number + 1
     except (TypeError, ValueError) as error:
         raise DataError(f"{_EXPECTED}, got the task id {raw.id!r} at position {number}") from error
-    return task_id, raw.data, raw.meta if isinstance(raw.meta, dict) else {}
+    return task_id, data, meta if isinstance(meta, dict) else {}
 
 
 def _task(raw: _Task, number: int) -> ExportTask:
@@ -184,7 +185,7 @@ def _task(raw: _Task, number: int) -> ExportTask:
 
 
 def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
-    found = _result_of(raw.result)
+    found = _plain(raw.result)
     result = [region for region in found if isinstance(region, dict)] if isinstance(found, list) else []
     state = "cancelled" if raw.was_cancelled or raw.skipped else "submitted"
     ground_truth = bool(raw.ground_truth)
@@ -204,7 +205,8 @@ def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:
     )
 
 
-def _result_of(raw: msgspec.Raw) -> Any:
+def _plain(raw: msgspec.Raw) -> Any:
+    """Its content as dicts and lists; a whole number of more than 64 bits becomes a float."""
     try:
         return orjson.loads(memoryview(raw))
     except orjson.JSONDecodeError:

@@ -203,6 +203,14 @@ def test_odd_ids_and_times_of_an_annotation_cost_nothing(tmp_path: Path) -> None
     assert only.annotation_id == 3 and only.n_labels == 3 and found.left_out == {}
 
 
+def test_a_number_of_many_digits_in_the_data_stops_nothing(tmp_path: Path) -> None:
+    export, config = written(tmp_path, [annotation(1, 1, "a")])
+    export.write_bytes(export.read_bytes().replace(b'"text":"t1"', b'"text":"t1","n":' + b"9" * 30))
+    (only,), _ = examples_of(open_export(export, config, "latest"))
+    assert only.data["n"] == pytest.approx(1e30)
+    assert dataset_from_export(export, config, tmp_path / "dataset").tasks.height == 1
+
+
 @pytest.mark.parametrize(
     ("address", "path"),
     [
