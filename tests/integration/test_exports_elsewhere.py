@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of an S3 server with the bucket `labels`."""
+    """The file system of an S3 server with the bucket `exported`."""
     import s3fs
     from moto.server import ThreadedMotoServer
 
@@ -35,7 +35,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     files = s3fs.S3FileSystem()
-    files.mkdir("labels")
+    files.mkdir("exported")
     yield files
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
@@ -60,14 +60,14 @@ def run(folder: Path, *more: str) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_export_goes_to_a_bucket(bucket: Any, tmp_path: Path) -> None:
     write_export(tmp_path, 30, 10)
-    report = run(tmp_path, "--format", "coco", "--out", "s3://labels/sets/first")
-    assert report["path"] == "s3://labels/sets/first"
-    manifest = json.loads(bucket.cat_file("labels/sets/first/manifest.json"))
+    report = run(tmp_path, "--format", "coco", "--out", "s3://exported/sets/first")
+    assert report["path"] == "s3://exported/sets/first"
+    manifest = json.loads(bucket.cat_file("exported/sets/first/manifest.json"))
     assert manifest["items"] == 30
-    assert all(bucket.exists(f"labels/sets/first/{name}") for name in manifest["files"])
+    assert all(bucket.exists(f"exported/sets/first/{name}") for name in manifest["files"])
     write_export(tmp_path, 20, 10)
-    run(tmp_path, "--format", "coco", "--out", "s3://labels/sets/first", "--split", "1.0")
-    found = {name.removeprefix("labels/sets/first/") for name in bucket.find("labels/sets/first")}
+    run(tmp_path, "--format", "coco", "--out", "s3://exported/sets/first", "--split", "1.0")
+    found = {name.removeprefix("exported/sets/first/") for name in bucket.find("exported/sets/first")}
     assert found == {"manifest.json", "provenance.parquet", "annotations/instances_train.json"}
 
 

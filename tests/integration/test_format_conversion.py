@@ -16,7 +16,7 @@ from labelloop.cli import app
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import parse_label_config
 from sync.formats.converting import converted
-from sync.formats.examples import ExportOptions
+from sync.formats.examples import ExportOptions, media_path
 from sync.formats.exporting import export_dataset
 from sync.formats.reading import WantedControl, config_for, read_labelled, region_for
 from sync.formats.sources import open_export
@@ -107,7 +107,7 @@ def said_of(path: Path, format: str, task: str | None, config: str, images: Path
     found = []
     labelled = read_labelled(path, format, task=task, config=parse_label_config(config), images=images)
     for item in labelled:
-        name = Path(str(item.data.get("image") or item.media or "")).name or item.data["text"]
+        name = Path(media_path(str(item.data.get("image") or item.media or ""))).name or item.data["text"]
         marks = []
         for region in item.result:
             value = region["value"]
