@@ -123,10 +123,6 @@ def test_a_hint_that_comes_while_a_reconcile_reads_is_for_the_next(loop: Loop) -
     loop.fill(5)
     loop.runtime.queue.mark_dirty(PROJECT)
 
-    def somebody_labels(name: str) -> None:
-        if name == "sweep":
-            loop.runtime.queue.mark_dirty(PROJECT)
-
-    loop.remote.before_call = somebody_labels
+    loop.remote.before_call = lambda name: loop.runtime.queue.mark_dirty(PROJECT)
     sync.jobs.reconcile(PROJECT)
     assert loop.runtime.queue.is_dirty(PROJECT)
