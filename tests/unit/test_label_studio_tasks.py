@@ -120,13 +120,23 @@ def test_broken_tasks_do_not_cost_the_others(tmp_path: Path) -> None:
         {"id": n, "data": {"text": str(n)}, "annotations": [annotated(n, "zebra", 1)]} for n in range(1, 6)
     ]
     content[1] = {"id": 2, "data": "no", "annotations": []}
-    content[2]["annotations"][0]["id"] = "x"
-    content[3]["annotations"][0]["updated_at"] = "yesterday"
+    content[2] = {"id": "x", "data": {"text": "3"}, "annotations": []}
+    content[3] = "no task"
     labelled, items = read(export_file(tmp_path, content), "label_studio")
     assert [item.data["text"] for item in items] == ["1", "5"]
     assert [(each.source, each.reason) for each in labelled.rejected] == [
         (f"export.json, number {number}", "bad_task") for number in (2, 3, 4)
     ]
+
+
+def test_odd_ids_and_times_cost_no_label(tmp_path: Path) -> None:
+    content = [
+        {"id": n, "data": {"text": str(n)}, "annotations": [annotated(n, "zebra", 1, **odd)]}
+        for n, odd in enumerate(({"id": "x"}, {"updated_at": "yesterday"}), 1)
+    ]
+    labelled, items = read(export_file(tmp_path, content), "label_studio")
+    assert [item.result for item in items] == [[choice("topic", "zebra")]] * 2
+    assert labelled.rejected == []
 
 
 def test_json_min_is_refused_with_what_to_do(tmp_path: Path) -> None:
