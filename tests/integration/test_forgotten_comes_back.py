@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import select
 
@@ -97,36 +96,16 @@ def test_another_task_with_its_id_is_read(loop: Loop) -> None:
     assert present(loop) == [1, GONE, 3, 4] and {"text": "a new one"} in said(loop)
 
 
-def test_it_goes_from_a_bucket_and_from_the_local_copy_of_it(
-    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        httpx.post(f"http://{host}:{port}/moto-api/reset")
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("labels")
-        services = loop.runtime.services.model_copy(update={"artifacts_uri": "s3://labels/loop"})
-        services.__dict__.pop("artifacts", None)
-        loop.runtime.services = services
-        loop.runtime.settings = Settings(services=services, defaults=loop.runtime.settings.defaults)
-        made = freeze(loop.store, loop.project, "s3://labels/loop")
-        cache = loop.runtime.scratch("datasets")
-        assert len(open_dataset("s3://labels/loop", made, cache).labels) == 4
-        report = forget(loop.runtime, loop.project, [GONE])
-        assert report.datasets == [made] and not (cache / made).exists()
-        again = open_dataset("s3://labels/loop", made, cache)
-        assert again.forgotten == {GONE} and again.dataset_id == made
-        assert GONE not in {task for split in ("train", "holdout") for task, _, _ in again.truth(split)}
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
+def test_it_goes_from_a_bucket_and_from_the_local_copy_of_it(loop: Loop, bucket: Any) -> None:
+    services = loop.runtime.services.model_copy(update={"artifacts_uri": "s3://labels/loop"})
+    services.__dict__.pop("artifacts", None)
+    loop.runtime.services = services
+    loop.runtime.settings = Settings(services=services, defaults=loop.runtime.settings.defaults)
+    made = freeze(loop.store, loop.project, "s3://labels/loop")
+    cache = loop.runtime.scratch("datasets")
+    assert len(open_dataset("s3://labels/loop", made, cache).labels) == 4
+    report = forget(loop.runtime, loop.project, [GONE])
+    assert report.datasets == [made] and not (cache / made).exists()
+    again = open_dataset("s3://labels/loop", made, cache)
+    assert again.forgotten == {GONE} and again.dataset_id == made
+    assert GONE not in {task for split in ("train", "holdout") for task, _, _ in again.truth(split)}

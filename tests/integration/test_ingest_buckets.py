@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,35 +20,6 @@ from sync.ingesting import MetadataOptions
 from sync.ingesting import places as places_of_sources
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    """An S3 server on a free port."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket named labels; the credentials and the endpoint are in the environment, as for any S3 client."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    files = fsspec.filesystem("s3")
-    files.mkdir("labels")
-    yield files
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        files.rm("labels", recursive=True)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture

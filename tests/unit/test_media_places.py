@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import httpx
 import pytest
+from fsspec.registry import _registry
 from PIL import Image
 
 from labelloop.errors import MediaError, SettingsError
@@ -180,6 +181,8 @@ def test_a_bucket_that_is_not_named_and_a_library_that_is_not_there_are_said(
 ) -> None:
     with pytest.raises(MediaError, match="LABELLOOP_MEDIA_BUCKETS"):
         make().fetch("s3://bucket/a.png")
+    for protocol in ("s3", "gs"):  # what another test had loaded is kept there
+        monkeypatch.delitem(_registry, protocol, raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(MediaError, match=r"s3fs.*labelloop\[s3\]"):
