@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from labelloop.datasets import Dataset, Entries
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import LabelConfig
 from sync.formats import provenance
-from sync.formats.examples import ExportOptions, addresses_of, image_keys, media_path, name_key
+from sync.formats.examples import ExportOptions, image_keys
 from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
 from sync.formats.media import Fetch, MediaDesk
 from sync.formats.parts import Job, PartRunner
@@ -52,7 +52,7 @@ def export_dataset(
     with whole_folder(out_dir) as folder, PartRunner(several, format) as runner:
         scratch = folder / ".parts"
         scratch.mkdir()
-        twice = checked_names(found)
+        twice = checked_names(runner.claimed(found))
         desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
         jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
         done = []
@@ -61,7 +61,7 @@ def export_dataset(
                 done.append(part)
                 if progress is not None:
                     progress(0.95 * len(done) / len(jobs), f"{sum(sum(each.items.values()) for each in done)} items")
-        report = _finished(form, plan, found, done, folder, scratch, out_dir)
+        report = _finished(form, plan, found, done, folder, scratch, out_dir, runner)
     if progress is not None:
         progress(1.0, "done")
     return report
@@ -78,23 +78,24 @@ def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes
     return replace(plan, details=details, task=task)
 
 
-def checked_names(source: Source) -> frozenset[str]:
-    """Names that two images of the source claim; DataError when two tasks share an id."""
-    keys = image_keys(source.config)
+def checked_names(claimed: Iterable[tuple[Sequence[int], Sequence[str]]]) -> frozenset[str]:
+    """Name keys that two images claim; DataError when two tasks share an id.
+
+    `claimed` are the task ids and the name keys of each part.
+    """
     tasks: set[int] = set()
-    claimed: set[int] = set()
+    seen: set[int] = set()
     twice: set[str] = set()
-    for number in range(source.parts()):
-        for task_id, data, _ in source.heads(number):
+    for ids, keys in claimed:
+        for task_id in ids:
             if task_id in tasks:
                 raise DataError(f"two tasks have the id {task_id}; export one project at a time")
             tasks.add(task_id)
-            for _, _, address in addresses_of(data, keys):
-                key = name_key(media_path(address))
-                mark = hash(key)
-                if mark in claimed:
-                    twice.add(key)
-                claimed.add(mark)
+        for key in keys:
+            mark = hash(key)
+            if mark in seen:
+                twice.add(key)
+            seen.add(mark)
     return frozenset(twice)
 
 
@@ -106,6 +107,7 @@ def _finished(
     folder: Path,
     scratch: Path,
     out_dir: Path,
+    runner: PartRunner,
 ) -> ExportReport:
     """Join, count, write provenance and manifest."""
     import shutil
@@ -114,20 +116,20 @@ def _finished(
     for part in done:
         entries.extend(part.entries)
     dataset_id, body = source.identity(entries)
-    joined = form.join(plan, folder, scratch, done)
     items, objects = _summed(part.items for part in done), _summed(part.objects for part in done)
-    numbered = sorted({file for part in done for file in part.numbered})
     policy = str(body.get("policy"))
-    pieces = fragments(scratch, provenance.FILE, done)
-    provenance.join_provenance(folder / provenance.FILE, pieces, numbered, policy, dataset_id)
+    pieces = list(fragments(scratch, provenance.FILE, done))
+    told = runner.beside(provenance.join_provenance, folder / provenance.FILE, pieces, policy, dataset_id)
+    joined = form.join(plan, folder, scratch, done)
     n_skipped = _join_skipped(folder, scratch, done)
-    shutil.rmtree(scratch)
     there = form.count(plan, folder)
     if there != (items.total(), objects.total()):
         raise DataError(
             f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "
             f"with {there[1]}; nothing was kept, please report this"
         )
+    told.result()
+    shutil.rmtree(scratch)
     left_out = _summed(part.left_out for part in done)
     report = ExportReport(
         form.name,

@@ -177,8 +177,6 @@ class PartDone:
     items: Mapping[str, int]
     objects: Mapping[str, int]
     notes: Mapping[str, Any]
-    numbered: frozenset[str] = frozenset()
-    """Files whose objects are numbered by `join`."""
     entries: bytes = b""
     left_out: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[int, str], ...] = ()

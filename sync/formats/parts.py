@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import orjson
 
@@ -26,6 +28,7 @@ from sync.formats.examples import (
     addresses_of,
     image_keys,
     media_path,
+    name_key,
     picture_name,
     rebased,
     size_in,
@@ -36,6 +39,8 @@ from sync.formats.media import MediaDesk, PartMedia
 from sync.formats.registry import load_format
 from sync.formats.report import SKIPPED, TOLD
 from sync.formats.sources import Found, Source
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,6 @@ def write_part(job: Job) -> Written:
         dict(part.items),
         dict(part.objects),
         part.notes,
-        frozenset(part.provenance.numbered),
         bytes(found.entries),
         dict(found.left_out),
         tuple(part.skipped[:TOLD]),
@@ -84,12 +88,20 @@ def write_part(job: Job) -> Written:
 
 def _keep(job: Job, part: Part) -> None:
     """The part's provenance and what it left out, as fragments."""
-    frame = part.provenance.frame()
-    if frame is not None:
-        frame.write_parquet(fragment_path(job.scratch, provenance.FILE, job.number), compression="lz4")
+    if len(part.provenance):
+        part.provenance.save(fragment_path(job.scratch, provenance.FILE, job.number))
     if part.skipped:
         lines = [orjson.dumps({"task_id": task_id, "reason": reason}) for task_id, reason in part.skipped]
         fragment_path(job.scratch, SKIPPED, job.number).write_bytes(b"\n".join([*lines, b""]))
+
+
+def claimed_names(source: Source, number: int) -> tuple[list[int], list[str]]:
+    """(task ids, the name key of every image) of a part."""
+    keys, ids, names = image_keys(source.config), [], []
+    for task_id, data, _ in source.heads(number):
+        ids.append(task_id)
+        names += [name_key(media_path(address)) for _, _, address in addresses_of(data, keys)]
+    return ids, names
 
 
 def _with_pictures(examples: Iterator[Example], keys: Sequence[ImageKey], job: Job) -> Iterator[Example]:
@@ -118,11 +130,11 @@ class PartRunner:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
-            context = multiprocessing.get_context("spawn")
+            context = multiprocessing.get_context(_start_method())
             self._pool = ProcessPoolExecutor(
                 workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
             )
-            # They start, and import what they need, while this process looks at the names.
+            # They start, and import what they need, while this process looks at the export.
             for _ in range(workers):
                 self._pool.submit(load_format, format)
 
@@ -144,27 +156,41 @@ class PartRunner:
                 "a process of the export was killed (out of memory?); nothing was kept, run it again, or with --workers 1"
             ) from error
 
+    def claimed(self, source: Source) -> Iterator[tuple[list[int], list[str]]]:
+        """`claimed_names` of each part, in order."""
+        numbers = range(source.parts())
+        if self._pool is None:
+            return (claimed_names(source, number) for number in numbers)
+        return self._pool.map(claimed_names, repeat(source), numbers)
+
+    def beside(self, work: Callable[..., Result], *given: Any) -> Future[Result]:
+        """Work of a top level function, done by another process while this one goes on; done already where there is none."""
+        if self._pool is not None:
+            return self._pool.submit(work, *given)
+        future: Future[Result] = Future()
+        future.set_result(work(*given))
+        return future
+
     def _in_order(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
         running: deque[tuple[Job, Future[Written]]] = deque()
         waiting = iter(jobs)
         while True:
             while len(running) < 2 * self._workers and (job := next(waiting, None)) is not None:
                 job = _with_files(job, desk)
-                running.append((job, self._written(job)))
+                running.append((job, self.beside(write_part, job)))
             if not running:
                 return
             job, future = running.popleft()
             done, unsized = future.result()
             if desk is not None and unsized:
-                done, _ = self._written(_with_sizes(job, desk, unsized)).result()
+                done, _ = self.beside(write_part, _with_sizes(job, desk, unsized)).result()
             yield done
 
-    def _written(self, job: Job) -> Future[Written]:
-        if self._pool is not None:
-            return self._pool.submit(write_part, job)
-        future: Future[Written] = Future()
-        future.set_result(write_part(job))
-        return future
+
+def _start_method() -> str:
+    """How processes start: by a fork, which costs nothing, unless a library has started threads that a fork would lose."""
+    threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 2
+    return "fork" if threads == 1 else "spawn"
 
 
 def _with_files(job: Job, desk: MediaDesk | None) -> Job:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from labelloop.values import Region
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from sync.formats.examples import Example
 
@@ -60,8 +63,6 @@ class Provenance:
     """The rows of one part."""
 
     def __init__(self) -> None:
-        self.numbered: set[str] = set()
-        """Files whose objects were given no number: they are numbered in their order, on from part to part."""
         self._examples: list[tuple[Any, ...]] = []
         self._last: Example | None = None
         self._rows: list[tuple[Any, ...]] = []
@@ -74,8 +75,6 @@ class Provenance:
         self, example: Example, region: Region | None, label: str, class_id: int | None, file: str, number: int | None
     ) -> None:
         """Note one object; see `Part.object`."""
-        if number is None:
-            self.numbered.add(file)
         region = region or _NO_REGION
         source, confidence = standing_of(example, region)
         self._rows.append((
@@ -87,8 +86,6 @@ class Provenance:
         self, example: Example, objects: Iterable[tuple[Region, str, int | None]], file: str, first: int | None
     ) -> None:
         """Note objects of one file; see `Part.several`."""
-        if first is None:
-            self.numbered.add(file)
         add, index = self._rows.append, self._index(example)
         plain, unsure = (example.source, None), example.source == "consensus"
         numbers = repeat(None) if first is None else count(first)
@@ -117,6 +114,11 @@ class Provenance:
             self._frame = self._made_frame()
         return self._frame
 
+    def save(self, path: Path) -> None:
+        """Keep the rows in a file of their own, for `join_provenance`."""
+        *columns, of = zip(*self._rows, strict=True)
+        path.write_bytes(pickle.dumps((columns, of, list(zip(*self._examples, strict=True))), protocol=5))
+
     def _made_frame(self) -> pl.DataFrame:
         import polars as pl
 
@@ -137,34 +139,60 @@ class Provenance:
         return whole.with_columns(number.alias("object")).select(name for name, _ in SCHEMA[:-2])
 
 
-def join_provenance(
-    target: Path, pieces: Iterable[Path], numbered: Collection[str], policy: str, dataset_id: str
-) -> int:
+def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_id: str) -> int:
     """Write provenance.parquet from the parts' pieces and return its rows.
 
-    `numbered` are the files whose objects are numbered on from part to part.
+    Objects without a number are numbered in their order, on from part to part.
     """
-    import polars as pl
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = arrow_schema(SCHEMA)
-    reached: dict[str, int] = {}
+    type_of = {name: schema.field(name).type for name in schema.names}
+    reached: Counter[str] = Counter()
     rows = 0
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for path in pieces:
-            piece = pl.read_parquet(path)
-            before = pl.col("file").replace_strict(reached, default=0, return_dtype=pl.Int64)
-            whole = piece.with_columns(
-                (pl.col("object") + before).alias("object"),
-                pl.lit(policy).alias("policy"),
-                pl.lit(dataset_id).alias("dataset_id"),
-            )
-            for file, count in piece["file"].value_counts().iter_rows():
-                if file in numbered:
-                    reached[file] = reached.get(file, 0) + count
-            writer.write_table(whole.to_arrow().cast(schema))
-            rows += len(piece)
+            columns, of, examples = pickle.loads(path.read_bytes())  # noqa: S301 - written by `save`, a moment ago
+            own = dict(zip(_OF_OBJECT, columns, strict=True))
+            own["object"] = list(_numbered(own["file"], own["object"], reached))
+            arrays = {name: arrow_column(column, type_of[name]) for name, column in own.items()}
+            places = pa.array(of, pa.int32())
+            for name, column in zip(_OF_EXAMPLE, examples, strict=True):
+                arrays[name] = arrow_column(column, type_of[name]).take(places)
+            arrays["policy"] = pa.repeat(pa.scalar(policy), len(of))
+            arrays["dataset_id"] = pa.repeat(pa.scalar(dataset_id), len(of))
+            writer.write_table(pa.table([arrays[name] for name in schema.names], schema=schema))
+            rows += len(of)
     return rows
+
+
+def _numbered(files: Sequence[str], numbers: Sequence[int | None], reached: Counter[str]) -> Iterator[int]:
+    """The number of each object: its own, else one more than the last of its file, counted on in `reached`."""
+    for file, number in zip(files, numbers, strict=True):
+        if number is None:
+            reached[file] += 1
+            number = reached[file]
+        yield number
+
+
+def arrow_column(column: Sequence[Any], type_: Any) -> pa.Array:
+    """An Arrow array; what is not of its type becomes text in a column of texts, and null in any other."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(column, type_)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        pass
+    found = []
+    for value in column:
+        if value is not None and pa.types.is_string(type_):
+            value = str(value).encode("utf-8", "replace").decode()
+        try:
+            found.append(pa.scalar(value, type_))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            found.append(None)
+    return pa.array(found, type_)
 
 
 _NO_REGION: Region = {}
