@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from labelloop.errors import DataError
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    # Nearly all is done with plain pairs; only the functions of arrays need NumPy, whose import takes 0.1 s.
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
 #: A polygon as plain pairs: with a handful of corners several times as fast as an array.
 Points = Sequence[Sequence[float]]
 
@@ -40,6 +43,8 @@ def rectangle_points(value: Mapping[str, Any], width: float, height: float) -> l
 
 def rectangle_corners(value: Mapping[str, Any], width: float, height: float) -> Floats:
     """`rectangle_points` as an array, (4, 2)."""
+    import numpy as np
+
     return np.array(rectangle_points(value, width, height), dtype=np.float64)
 
 
@@ -189,6 +194,8 @@ def clip_polygon(points: Floats, clip: Floats) -> Floats:
 
     `clip` runs clockwise as seen on a screen (y downwards), like `rectangle_corners`.
     """
+    import numpy as np
+
     return np.array(_clip(points.tolist(), clip.tolist()), dtype=np.float64).reshape(-1, 2)
 
 
@@ -222,6 +229,8 @@ def trimmed_rectangle(corners: Points, width: float, height: float) -> Points:
 
 def clip_to_image(points: Floats, width: float, height: float) -> Floats:
     """`clip_points_to_image` of an array, (n, 2)."""
+    import numpy as np
+
     return np.array(clip_points_to_image(points.tolist(), width, height), dtype=np.float64).reshape(-1, 2)
 
 

@@ -13,7 +13,6 @@ from labelloop.geometry import upright_box
 from labelloop.values import Region
 from sync.formats.coco_plan import TASKS, CocoImage, Details, losses_of_coco, plan_coco
 from sync.formats.coco_poses import lost_relations, pose_lines
-from sync.formats.coco_reading import read_coco
 from sync.formats.coco_shapes import box_shape, coco_shape
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
 from sync.formats.flags import CROWD, marks_of
@@ -204,4 +203,4 @@ def count_coco(plan: Plan, folder: Path) -> tuple[int, int]:
     return images, annotations
 
 
-FORMAT = Format("coco", TASKS, plan_coco, write_coco, join_coco, count_coco, losses_of_coco, read_coco)
+FORMAT = Format("coco", TASKS, plan_coco, write_coco, join_coco, count_coco, losses_of_coco)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from sync.formats.conll_reading import SIDE, read_conll
+from sync.formats.conll_reading import SIDE
 from sync.formats.examples import SPLITS, Example
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
 from sync.formats.format_options import chosen_options
@@ -195,4 +195,4 @@ def losses_of_conll(plan: Plan) -> tuple[str, ...]:
     )
 
 
-FORMAT = Format("conll", (), plan_conll, write_conll, join_conll, count_conll, losses_of_conll, read_conll)
+FORMAT = Format("conll", (), plan_conll, write_conll, join_conll, count_conll, losses_of_conll)

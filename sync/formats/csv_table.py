@@ -18,7 +18,7 @@ from labelloop.datasets import Schema
 from labelloop.errors import DataError
 from labelloop.label_config import Control
 from sync.formats.csv_cells import cell_of, escaped_column
-from sync.formats.csv_reading import DATA, read_csv
+from sync.formats.csv_reading import DATA
 from sync.formats.csv_wide import LABEL, WideTable, takes_several, task_choices, wide_columns
 from sync.formats.examples import Example
 from sync.formats.fitting import CONFIG
@@ -226,4 +226,4 @@ def losses_of_csv(plan: Plan) -> tuple[str, ...]:
     return tuple(told)
 
 
-FORMAT = Format("csv", ("classify", "textcat"), plan_csv, write_csv, join_csv, count_csv, losses_of_csv, read_csv)
+FORMAT = Format("csv", ("classify", "textcat"), plan_csv, write_csv, join_csv, count_csv, losses_of_csv)

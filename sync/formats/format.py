@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
 from sync.formats.examples import Example, ExportOptions, Picture
 from sync.formats.media import PartMedia, copy_upright, upright_bytes
 from sync.formats.provenance import Provenance
-
-if TYPE_CHECKING:
-    from sync.formats.reading import Labelled
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,6 @@ class Format:
     write   examples of one part into it
     join    shared files from the parts' fragments; `parts` are in order
     count   (items, objects) as they lie on the disk, in bounded memory
-    read    opens such files for reading, None where the format cannot be read back; see sync/formats/reading.py
     losses  what the format cannot say, by the plan
     place   where the image of a split goes, "" for nowhere: images/train/cats/a.jpg for "cats/a.jpg"
     """
@@ -211,7 +207,6 @@ class Format:
     join: Callable[[Plan, Path, Path, Sequence[PartDone]], Joined]
     count: Callable[[Plan, Path], tuple[int, int]]
     losses: Callable[[Plan], tuple[str, ...]]
-    read: Callable[..., Labelled] | None = None
     place: Callable[[str, str], str] = lambda split, name: f"images/{split}/{name}"
 
 

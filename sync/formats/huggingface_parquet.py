@@ -23,7 +23,6 @@ from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 from sync.formats.hf_features import ClassLabel, Feature, Features, Image, ListOf, Value, arrow_schema
 from sync.formats.huggingface_card import Split, dataset_card
 from sync.formats.huggingface_plan import TASKS, Details, losses_of_huggingface, plan_huggingface
-from sync.formats.huggingface_reading import read_huggingface
 from sync.formats.huggingface_rows import Row, rows_of
 from sync.formats.parquet_groups import in_groups, tables_of
 from sync.formats.texts import Notes, notes_of
@@ -216,6 +215,5 @@ FORMAT = Format(
     join_huggingface,
     count_huggingface,
     losses_of_huggingface,
-    read_huggingface,
     lambda split, name: "",
 )

@@ -214,4 +214,4 @@ def _size(picture: Mapping[str, Any]) -> tuple[int, int] | None:
     return (width, height) if type(width) is int and type(height) is int else None
 
 
-FORMAT = Format("jsonl", (), plan_jsonl, write_jsonl, join_jsonl, count_jsonl, losses_of_jsonl, read_jsonl)
+FORMAT = Format("jsonl", (), plan_jsonl, write_jsonl, join_jsonl, count_jsonl, losses_of_jsonl)

@@ -245,5 +245,4 @@ FORMAT = Format(
     join_label_studio,
     count_label_studio,
     losses_of_label_studio,
-    read_label_studio,
 )

@@ -19,7 +19,6 @@ from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 from sync.formats.format_options import chosen_options
 from sync.formats.label_table import COLUMNS, OF_TASK, LabelTable, columns_of, copied_images, offset_notes, told_of
 from sync.formats.parquet_groups import join_pieces
-from sync.formats.parquet_reading import read_parquet
 from sync.formats.rows import ControlFacts, control_facts
 
 if TYPE_CHECKING:
@@ -124,6 +123,4 @@ def losses_of_parquet(plan: Plan) -> tuple[str, ...]:
     )
 
 
-FORMAT = Format(
-    "parquet", (), plan_parquet, write_parquet, join_parquet, count_parquet, losses_of_parquet, read_parquet
-)
+FORMAT = Format("parquet", (), plan_parquet, write_parquet, join_parquet, count_parquet, losses_of_parquet)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from labelloop.datasets import Schema, arrow_schema
 from labelloop.values import Region
+from sync.formats.arrow_columns import arrow_column
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
     from sync.formats.examples import Example
 
@@ -60,42 +60,47 @@ def standing_of(example: Example, region: Region) -> tuple[str, float | None]:
 
 
 class Provenance:
-    """The rows of one part."""
+    """The rows of one part, in columns."""
 
     def __init__(self) -> None:
+        self._objects: dict[str, list[Any]] = {name: [] for name in _OF_OBJECT}
+        self._of: list[int] = []
+        """Of each object the row of its example."""
         self._examples: list[tuple[Any, ...]] = []
         self._last: Example | None = None
-        self._rows: list[tuple[Any, ...]] = []
         self._frame: pl.DataFrame | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._of)
 
     def add(
         self, example: Example, region: Region | None, label: str, class_id: int | None, file: str, number: int | None
     ) -> None:
         """Note one object; see `Part.object`."""
-        region = region or _NO_REGION
-        source, confidence = standing_of(example, region)
-        self._rows.append((
-            file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source,
-            region.get("origin"), self._index(example),
-        ))  # fmt: skip
+        self.add_several(example, ((region or _NO_REGION, label, class_id),), file, number)
 
     def add_several(
-        self, example: Example, objects: Iterable[tuple[Region, str, int | None]], file: str, first: int | None
+        self, example: Example, objects: Sequence[tuple[Region, str, int | None]], file: str, first: int | None
     ) -> None:
         """Note objects of one file; see `Part.several`."""
-        add, index = self._rows.append, self._index(example)
-        plain, unsure = (example.source, None), example.source == "consensus"
-        numbers = repeat(None) if first is None else count(first)
-        for (region, label, class_id), number in zip(objects, numbers, strict=False):
-            origin = region.get("origin")
-            source, confidence = standing_of(example, region) if unsure or origin == "prediction" else plain
-            add((
-                file, number, region.get("id"), region.get("from_name"), label, class_id, confidence, source, origin,
-                index,
-            ))  # fmt: skip
+        count, columns = len(objects), self._objects
+        regions, labels, class_ids = zip(*objects, strict=True)
+        origins = [region.get("origin") for region in regions]
+        columns["file"] += [file] * count
+        columns["object"] += [None] * count if first is None else range(first, first + count)
+        columns["region_id"] += [region.get("id") for region in regions]
+        columns["control"] += [region.get("from_name") for region in regions]
+        columns["label"] += labels
+        columns["class_id"] += class_ids
+        columns["origin"] += origins
+        if example.source == "consensus" or "prediction" in origins:
+            sources, confidences = zip(*(standing_of(example, region) for region in regions), strict=True)
+            columns["source"] += sources
+            columns["confidence"] += confidences
+        else:
+            columns["source"] += [example.source] * count
+            columns["confidence"] += [None] * count
+        self._of += [self._index(example)] * count
 
     def _index(self, example: Example) -> int:
         """The row of an example; what is added comes example by example."""
@@ -110,24 +115,15 @@ class Provenance:
 
     def frame(self) -> pl.DataFrame | None:
         """The rows without what the export as a whole adds, in the order in which they came; None without any."""
-        if self._rows and (self._frame is None or len(self._frame) != len(self._rows)):
+        if self._of and (self._frame is None or len(self._frame) != len(self)):
             self._frame = self._made_frame()
         return self._frame
-
-    def save(self, path: Path) -> None:
-        """Keep the rows in a file of their own, for `join_provenance`."""
-        *columns, of = zip(*self._rows, strict=True)
-        path.write_bytes(pickle.dumps((columns, of, list(zip(*self._examples, strict=True))), protocol=5))
 
     def _made_frame(self) -> pl.DataFrame:
         import polars as pl
 
         types = _polars_types()
-        *columns, of = zip(*self._rows, strict=True)
-        own = [
-            pl.Series(name, column, dtype=types[name], strict=False)
-            for name, column in zip(_OF_OBJECT, columns, strict=True)
-        ]
+        own = [pl.Series(name, column, dtype=types[name], strict=False) for name, column in self._objects.items()]
         examples = pl.DataFrame(
             [
                 pl.Series(name, column, dtype=types[name], strict=False)
@@ -135,35 +131,56 @@ class Provenance:
             ]
         )
         number = pl.coalesce("object", pl.int_range(1, pl.len() + 1).over("file"))
-        whole = pl.concat([pl.DataFrame(own), examples[pl.Series(of, dtype=pl.UInt32)]], how="horizontal")
+        whole = pl.concat([pl.DataFrame(own), examples[pl.Series(self._of, dtype=pl.UInt32)]], how="horizontal")
         return whole.with_columns(number.alias("object")).select(name for name, _ in SCHEMA[:-2])
+
+    def save(self, path: Path) -> None:
+        """Keep the rows in an Arrow file of their own, for `join_provenance`."""
+        import pyarrow as pa
+
+        objects, types, reached = dict(self._objects), dict(SCHEMA), Counter[str]()
+        if None in objects["object"]:
+            objects["object"] = list(_numbered(objects["file"], objects["object"], reached))
+        arrays = {name: arrow_column(column, types[name]) for name, column in objects.items()}
+        places = arrow_column(self._of, "int64")
+        for name, column in zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True):
+            arrays[name] = arrow_column(column, types[name]).take(places)
+        schema = arrow_schema(SCHEMA[:-2]).with_metadata({_NUMBERED: orjson.dumps(reached)})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            writer.write_table(pa.table([arrays[name] for name in schema.names], schema=schema))
+
+
+#: In the metadata of a part's Arrow file: of each file whose objects are numbered on from part to part, how many it has.
+_NUMBERED = b"numbered"
 
 
 def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_id: str) -> int:
     """Write provenance.parquet from the parts' pieces and return its rows.
 
-    Objects without a number are numbered in their order, on from part to part.
+    Objects without a number of their own are numbered in their order, on from part to part.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     schema = arrow_schema(SCHEMA)
-    type_of = {name: schema.field(name).type for name in schema.names}
     reached: Counter[str] = Counter()
     rows = 0
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for path in pieces:
-            columns, of, examples = pickle.loads(path.read_bytes())  # noqa: S301 - written by `save`, a moment ago
-            own = dict(zip(_OF_OBJECT, columns, strict=True))
-            own["object"] = list(_numbered(own["file"], own["object"], reached))
-            arrays = {name: arrow_column(column, type_of[name]) for name, column in own.items()}
-            places = pa.array(of, pa.int32())
-            for name, column in zip(_OF_EXAMPLE, examples, strict=True):
-                arrays[name] = arrow_column(column, type_of[name]).take(places)
-            arrays["policy"] = pa.repeat(pa.scalar(policy), len(of))
-            arrays["dataset_id"] = pa.repeat(pa.scalar(dataset_id), len(of))
-            writer.write_table(pa.table([arrays[name] for name in schema.names], schema=schema))
-            rows += len(of)
+            with pa.memory_map(str(path)) as file:
+                piece = pa.ipc.open_file(file).read_all()
+                numbers = piece["object"]
+                here = orjson.loads(piece.schema.metadata[_NUMBERED])
+                for name in here:
+                    if reached[name]:
+                        of_it = pc.equal(piece["file"], name)
+                        numbers = pc.if_else(of_it, pc.add(numbers, reached[name]), numbers)
+                reached.update(here)
+                ends = [arrow_column([said] * len(piece), "string") for said in (policy, dataset_id)]
+                columns = [numbers if name == "object" else piece[name] for name in piece.schema.names]
+                writer.write_table(pa.table([*columns, *ends], schema=schema))
+                rows += len(piece)
     return rows
 
 
@@ -174,25 +191,6 @@ def _numbered(files: Sequence[str], numbers: Sequence[int | None], reached: Coun
             reached[file] += 1
             number = reached[file]
         yield number
-
-
-def arrow_column(column: Sequence[Any], type_: Any) -> pa.Array:
-    """An Arrow array; what is not of its type becomes text in a column of texts, and null in any other."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(column, type_)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass
-    found = []
-    for value in column:
-        if value is not None and pa.types.is_string(type_):
-            value = str(value).encode("utf-8", "replace").decode()
-        try:
-            found.append(pa.scalar(value, type_))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            found.append(None)
-    return pa.array(found, type_)
 
 
 _NO_REGION: Region = {}

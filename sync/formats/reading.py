@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 from labelloop.errors import UsageError
 from labelloop.label_config import CONTROL_TAGS, Control, LabelConfig, parse_label_config
 from labelloop.values import Region
-from sync.formats.registry import load_format
+from sync.formats.registry import load_format, load_reader
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,9 @@ def read_labelled(
     UsageError for an unknown format or task, DataError when the files are not of it.
     """
     form = load_format(format)
-    if form.read is None:
-        raise UsageError(f"the format {format} cannot be read back; it keeps too little")
     if task is not None and task not in form.tasks:
         raise UsageError(f"the format {format} has the tasks {list(form.tasks)}, got {task!r}")
-    return form.read(path, task=task, config=config, images=images)
+    return load_reader(format)(path, task=task, config=config, images=images)
 
 
 # -- a config for what was found --------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import orjson
 from labelloop.errors import DataError
 from labelloop.values import Region
 from sync.formats.docbin_files import SPANS_KEY, add_document, count_docbins, docbin_bytes, join_docbins, runs_of
-from sync.formats.docbin_reading import read_docbins
 from sync.formats.examples import SPLITS, Example, labels_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments
 from sync.formats.format_options import chosen_options
@@ -254,5 +253,5 @@ def losses_of_docbin(plan: Plan) -> tuple[str, ...]:
 
 
 FORMAT = Format(
-    "spacy", TASKS, plan_docbin, write_docbin, join_docbin, count_docbin, losses_of_docbin, read_docbins
+    "spacy", TASKS, plan_docbin, write_docbin, join_docbin, count_docbin, losses_of_docbin
 )  # fmt: skip

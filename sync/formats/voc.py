@@ -22,7 +22,7 @@ from sync.formats.flags import DIFFICULT, Marks, flag_controls, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
 from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.voc_boxes import bounds_of, whole_pixels
-from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS, read_voc
+from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS
 from sync.formats.xml_text import xml_attribute, xml_text
 
 _TRAINVAL = "trainval"
@@ -255,4 +255,4 @@ def _place(split: str, name: str) -> str:
     return f"{IMAGES}/{name}"
 
 
-FORMAT = Format("voc", (), plan_voc, write_voc, join_voc, count_voc, losses_of_voc, read_voc, _place)
+FORMAT = Format("voc", (), plan_voc, write_voc, join_voc, count_voc, losses_of_voc, _place)

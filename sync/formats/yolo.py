@@ -22,7 +22,6 @@ from sync.formats.yolo_places import (
 )
 from sync.formats.yolo_plan import TASKS, Details, losses_of_yolo, plan_yolo
 from sync.formats.yolo_pose import pose_rows
-from sync.formats.yolo_reading import read_yolo
 from sync.formats.yolo_rows import shape_rows
 
 
@@ -146,4 +145,4 @@ def _lines(path: str) -> int:
 
 _PIECE = 1 << 16
 
-FORMAT = Format("yolo", TASKS, plan_yolo, write_yolo, join_yolo, count_yolo, losses_of_yolo, read_yolo)
+FORMAT = Format("yolo", TASKS, plan_yolo, write_yolo, join_yolo, count_yolo, losses_of_yolo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelloop.errors import DataError
 from labelloop.geometry import (
@@ -20,9 +20,10 @@ from labelloop.geometry import (
     trimmed_rectangle,
     upright_box,
 )
-from labelloop.masks import mask_of_brush, pixels_of_brush
-from labelloop.outlines import Ring, joined_rings, mask_rings
 from labelloop.values import Region
+
+if TYPE_CHECKING:
+    from labelloop.outlines import Ring
 
 Size = tuple[float, float]
 Bounds = tuple[float, float, float, float]
@@ -130,16 +131,23 @@ def _mask_size(region: Region) -> tuple[int, int]:
 
 
 def _mask_bounds(region: Region) -> Bounds:
+    from labelloop.masks import mask_of_brush
+
     width, height = _mask_size(region)
     left, top, wide, high = mask_of_brush(region["value"].get("rle") or (), width, height).box
     return left / width, top / height, (left + wide) / width, (top + high) / height
 
 
 def _mask_rings(region: Region) -> list[Ring]:
+    from labelloop.masks import pixels_of_brush
+    from labelloop.outlines import mask_rings
+
     return mask_rings(pixels_of_brush(region["value"].get("rle") or (), *_mask_size(region)))
 
 
 def _mask_outline(region: Region) -> Points:
+    from labelloop.outlines import joined_rings
+
     rings = _mask_rings(region)
     width, height = _mask_size(region)
     return _checked([(x / width, y / height) for x, y in joined_rings(rings).tolist()] if rings else [])
