@@ -121,7 +121,10 @@ def _with_pictures(examples: Iterator[Example], keys: Sequence[ImageKey], job: J
 
 
 class PartRunner:
-    """Runs jobs in order of their numbers: `workers` processes, or this one alone. A context, which ends them."""
+    """Runs jobs in order of their numbers: `workers` processes, or this one alone.
+
+    A context, which ends them; ServiceError when one of them was killed.
+    """
 
     #: A source of fewer bytes is written faster than processes start.
     SMALL = 8 << 20
@@ -146,12 +149,7 @@ class PartRunner:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-
-    def run(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
-        """The parts as they are done, in order; ServiceError when a process of the export dies."""
-        try:
-            yield from self._in_order(jobs, desk)
-        except BrokenProcessPool as error:
+        if isinstance(error, BrokenProcessPool):
             raise ServiceError(
                 "a process of the export was killed (out of memory?); nothing was kept, run it again, or with --workers 1"
             ) from error
@@ -171,7 +169,8 @@ class PartRunner:
         future.set_result(work(*given))
         return future
 
-    def _in_order(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
+    def run(self, jobs: Sequence[Job], desk: MediaDesk | None) -> Iterator[PartDone]:
+        """The parts as they are done, in order."""
         running: deque[tuple[Job, Future[Written]]] = deque()
         waiting = iter(jobs)
         while True:

@@ -79,6 +79,46 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, monkeypatch: py
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.xml", "export.json", "one", "two"]
 
 
+#: An export by two processes, in a process that has started no thread (numpy is one that does); kills one if told to.
+ALONE = """
+import importlib, os, signal, sys
+from pathlib import Path
+from sync.formats import parts
+from sync.formats.exporting import export_dataset
+from sync.formats.sources import open_export
+parts.PartRunner.SMALL = 0
+folder, threads, kill = Path(sys.argv[1]), sys.argv[2] == "threads", sys.argv[3] == "kill"
+if threads:
+    import polars
+assert parts._start_method() == ("spawn" if threads or sys.platform != "linux" else "fork")
+def dying(source, number):
+    os.kill(os.getpid(), signal.SIGKILL)
+if kill:
+    parts.claimed_names = dying
+if __name__ == "__main__":
+    source = open_export(folder / "export.json", folder / "config.xml", "latest")
+    export_dataset(source, "coco", folder / "alone", workers=2)
+"""
+
+
+@pytest.mark.parametrize("threads", ["threads", "none"])
+def test_processes_start_by_a_fork_where_that_is_safe(tmp_path: Path, threads: str) -> None:
+    exported(tmp_path, [task(i, box(i % 50)) for i in range(1, 2301)], "one", workers=1)
+    (tmp_path / "alone.py").write_text(ALONE)
+    subprocess.run([sys.executable, str(tmp_path / "alone.py"), str(tmp_path), threads, "no"], check=True, timeout=120)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "alone")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes start by a fork on Linux only")
+def test_a_killed_process_is_told(tmp_path: Path) -> None:
+    source_of(tmp_path, [task(i, box(1)) for i in range(1, 2301)])
+    (tmp_path / "alone.py").write_text(ALONE)
+    command = [sys.executable, str(tmp_path / "alone.py"), str(tmp_path), "none", "kill"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode != 0 and "ServiceError: a process of the export was killed" in ran.stderr
+    assert not (tmp_path / "alone").exists()
+
+
 def test_provenance_names_each_object_of_the_files(tmp_path: Path) -> None:
     regions = [
         box(1),
