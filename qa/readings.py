@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from labelloop.errors import DataError
-from labelloop.geometry import Floats, rectangle_corners
+from labelloop.geometry import rectangle_corners
 from labelloop.label_config import Control
 from labelloop.values import Region
+from qa.measures.boxes import Floats
 from qa.measures.spans import Span
 
 #: control tag -> the kind of reading

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelloop.geometry import Floats, clip_to_image, polygon_area, rectangle_corners, upright_box
+from labelloop.geometry import clip_to_image, polygon_area, rectangle_corners, upright_box
 from qa.measures import box_agreement, iou_matrix, match_boxes
+from qa.measures.boxes import Floats
 
 SIZE = (200, 100)
 
