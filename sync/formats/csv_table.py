@@ -226,4 +226,6 @@ def losses_of_csv(plan: Plan) -> tuple[str, ...]:
     return tuple(told)
 
 
-FORMAT = Format("csv", ("classify", "textcat"), plan_csv, write_csv, join_csv, count_csv, losses_of_csv)
+FORMAT = Format(
+    "csv", ("classify", "textcat"), plan_csv, write_csv, join_csv, count_csv, losses_of_csv, libraries=("polars",)
+)

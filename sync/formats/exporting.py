@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from labelloop.datasets import Dataset, Entries
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import LabelConfig
 from sync.formats import provenance
-from sync.formats.examples import ExportOptions, image_keys
+from sync.formats.examples import ExportOptions, addresses_of, image_keys, media_path, name_key
 from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
 from sync.formats.media import Fetch, MediaDesk
 from sync.formats.parts import Job, PartRunner
@@ -52,7 +52,7 @@ def export_dataset(
     with whole_folder(out_dir) as folder, PartRunner(several, format) as runner:
         scratch = folder / ".parts"
         scratch.mkdir()
-        twice = checked_names(runner.claimed(found))
+        twice = checked_names(found)
         desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
         jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
         done = []
@@ -78,24 +78,25 @@ def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes
     return replace(plan, details=details, task=task)
 
 
-def checked_names(claimed: Iterable[tuple[Sequence[int], Sequence[str]]]) -> frozenset[str]:
-    """Name keys that two images claim; DataError when two tasks share an id.
-
-    `claimed` are the task ids and the name keys of each part.
-    """
+def checked_names(source: Source) -> frozenset[str]:
+    """Name keys that two images of the source claim; DataError when two tasks share an id."""
+    keys = image_keys(source.config)
     tasks: set[int] = set()
-    seen: set[int] = set()
+    claimed: set[int] = set()
     twice: set[str] = set()
-    for ids, keys in claimed:
-        for task_id in ids:
+    for number in range(source.parts()):
+        heads = source.heads(number) if keys else []
+        for task_id in [head[0] for head in heads] if keys else source.ids(number):
             if task_id in tasks:
                 raise DataError(f"two tasks have the id {task_id}; export one project at a time")
             tasks.add(task_id)
-        for key in keys:
-            mark = hash(key)
-            if mark in seen:
-                twice.add(key)
-            seen.add(mark)
+        for _, data, _ in heads:
+            for _, _, address in addresses_of(data, keys):
+                key = name_key(media_path(address))
+                mark = hash(key)
+                if mark in claimed:
+                    twice.add(key)
+                claimed.add(mark)
     return frozenset(twice)
 
 

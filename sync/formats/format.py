@@ -198,6 +198,7 @@ class Format:
     count   (items, objects) as they lie on the disk, in bounded memory
     losses  what the format cannot say, by the plan
     place   where the image of a split goes, "" for nowhere: images/train/cats/a.jpg for "cats/a.jpg"
+    libraries  what its functions import when they first need it
     """
 
     name: str
@@ -208,6 +209,7 @@ class Format:
     count: Callable[[Plan, Path], tuple[int, int]]
     losses: Callable[[Plan], tuple[str, ...]]
     place: Callable[[str, str], str] = lambda split, name: f"images/{split}/{name}"
+    libraries: tuple[str, ...] = ()
 
 
 def fragment_path(scratch: Path, name: str, number: int) -> Path:

@@ -216,4 +216,5 @@ FORMAT = Format(
     count_huggingface,
     losses_of_huggingface,
     lambda split, name: "",
+    ("polars",),
 )

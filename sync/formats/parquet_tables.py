@@ -123,4 +123,6 @@ def losses_of_parquet(plan: Plan) -> tuple[str, ...]:
     )
 
 
-FORMAT = Format("parquet", (), plan_parquet, write_parquet, join_parquet, count_parquet, losses_of_parquet)
+FORMAT = Format(
+    "parquet", (), plan_parquet, write_parquet, join_parquet, count_parquet, losses_of_parquet, libraries=("polars",)
+)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,7 +28,6 @@ from sync.formats.examples import (
     addresses_of,
     image_keys,
     media_path,
-    name_key,
     picture_name,
     rebased,
     size_in,
@@ -95,15 +94,6 @@ def _keep(job: Job, part: Part) -> None:
         fragment_path(job.scratch, SKIPPED, job.number).write_bytes(b"\n".join([*lines, b""]))
 
 
-def claimed_names(source: Source, number: int) -> tuple[list[int], list[str]]:
-    """(task ids, the name key of every image) of a part."""
-    keys, ids, names = image_keys(source.config), [], []
-    for task_id, data, _ in source.heads(number):
-        ids.append(task_id)
-        names += [name_key(media_path(address)) for _, _, address in addresses_of(data, keys)]
-    return ids, names
-
-
 def _with_pictures(examples: Iterator[Example], keys: Sequence[ImageKey], job: Job) -> Iterator[Example]:
     options = job.plan.options
     for example in examples:
@@ -130,16 +120,16 @@ class PartRunner:
     SMALL = 8 << 20
 
     def __init__(self, workers: int, format: str) -> None:
-        self._workers = workers
+        self._workers, self._format = workers, format
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
             context = multiprocessing.get_context(_start_method())
             self._pool = ProcessPoolExecutor(
                 workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
             )
-            # They start, and import what they need, while this process looks at the export.
+            # They start, and import what they need, while this process looks at the names.
             for _ in range(workers):
-                self._pool.submit(load_format, format)
+                self._pool.submit(_warm, format)
 
     def __enter__(self) -> Self:
         return self
@@ -153,13 +143,6 @@ class PartRunner:
             raise ServiceError(
                 "a process of the export was killed (out of memory?); nothing was kept, run it again, or with --workers 1"
             ) from error
-
-    def claimed(self, source: Source) -> Iterator[tuple[list[int], list[str]]]:
-        """`claimed_names` of each part, in order."""
-        numbers = range(source.parts())
-        if self._pool is None:
-            return (claimed_names(source, number) for number in numbers)
-        return self._pool.map(claimed_names, repeat(source), numbers)
 
     def beside(self, work: Callable[..., Result], *given: Any) -> Future[Result]:
         """Work of a top level function, done by another process while this one goes on; done already where there is none."""
@@ -179,11 +162,19 @@ class PartRunner:
                 running.append((job, self.beside(write_part, job)))
             if not running:
                 return
+            if self._pool is not None:
+                _warm(self._format)  # for what is done at the end; meanwhile this process has nothing else to do
             job, future = running.popleft()
             done, unsized = future.result()
             if desk is not None and unsized:
                 done, _ = self.beside(write_part, _with_sizes(job, desk, unsized)).result()
             yield done
+
+
+def _warm(format: str) -> None:
+    """Import what writing a format takes."""
+    for library in ("pyarrow", *load_format(format).libraries):
+        import_module(library)
 
 
 def _start_method() -> str:

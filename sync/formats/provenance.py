@@ -172,10 +172,10 @@ def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_i
                 piece = pa.ipc.open_file(file).read_all()
                 numbers = piece["object"]
                 here = orjson.loads(piece.schema.metadata[_NUMBERED])
-                for name in here:
-                    if reached[name]:
-                        of_it = pc.equal(piece["file"], name)
-                        numbers = pc.if_else(of_it, pc.add(numbers, reached[name]), numbers)
+                for name, before in [(name, reached[name]) for name in here if reached[name]]:
+                    # Arrow's own scalars: a plain one would have it import pandas.
+                    file_name, offset = arrow_column([name], "string")[0], arrow_column([before], "int64")[0]
+                    numbers = pc.if_else(pc.equal(piece["file"], file_name), pc.add(numbers, offset), numbers)
                 reached.update(here)
                 ends = [arrow_column([said] * len(piece), "string") for said in (policy, dataset_id)]
                 columns = [numbers if name == "object" else piece[name] for name in piece.schema.names]

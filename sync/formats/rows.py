@@ -36,6 +36,7 @@ _KEYS = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points"
 _PLACES = {key: place for place, key in enumerate(_KEYS)}
 _POINTS, _START, _END, _TEXT = 7, 8, 9, 10
 _EMPTY: tuple[Any, ...] = (None,) * len(_KEYS)
+_NO_PLACE = _EMPTY[:_START]
 _HUGE, _MAX_WHOLE = 1e300, 2**53
 #: Places without which a region is none.
 _NEEDED = {
@@ -52,6 +53,8 @@ _OWN = frozenset((
 
 #: What regions of texts have, and then nothing stands beside their value.
 _OF_TEXT = frozenset(("id", "from_name", "to_name", "type", "value", "origin", "score"))
+_PLAIN = _OF_TEXT - {"score"}
+_SPAN = frozenset(("start", "end", "text", "labels"))
 _NOTHING_BESIDE: tuple[Any, ...] = (None,) * len(BESIDE)
 
 
@@ -127,6 +130,14 @@ def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = N
     """A region in cells; `place` is where it lies, where it marks a text. DataError says why it is no region."""
     get = region.get
     kind, value, region_id, control, origin = get("type"), get("value"), get("id"), get("from_name"), get("origin")
+    if place.__class__ is tuple and facts is not None and value.keys() == _SPAN and region.keys() == _PLAIN:
+        # A span of a text with nothing beside it is nearly every region of a text; the long way leads to the same.
+        labels, text = value["labels"], value["text"]
+        if (
+            kind == "labels" and region["to_name"] == facts.to_name and type(text) is str and type(labels) is list
+            and len(labels) == 1 and type(labels[0]) is type(region_id) is type(control) is type(origin) is str
+        ):  # fmt: skip
+            return region_id, control, kind, labels, (*_NO_PLACE, *place, text), _NOTHING_BESIDE, origin
     if not isinstance(kind, str) or not kind:
         raise DataError("it has no type")
     if value is not None and not isinstance(value, dict):

@@ -59,6 +59,9 @@ class Source(Protocol):
     def size_bytes(self) -> int:
         """How much there is to read, about."""
 
+    def ids(self, number: int) -> list[int]:
+        """The ids of the tasks of a part."""
+
     def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(task id, data, meta) of every task of a part."""
 
@@ -94,6 +97,10 @@ class ExportSource:
     def size_bytes(self) -> int:
         """The size of the file."""
         return self.path.stat().st_size
+
+    def ids(self, number: int) -> list[int]:
+        """The ids of the tasks of a part."""
+        return _reader(self.path).ids(self.spans[number])
 
     def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(task id, data, meta) of every task of a part."""
@@ -210,6 +217,10 @@ class DatasetSource:
     def size_bytes(self) -> int:
         """About the size of its labels as text; Parquet packs them to a tenth."""
         return (self.folder / "labels.parquet").stat().st_size * 10
+
+    def ids(self, number: int) -> list[int]:
+        """The ids of the tasks of a part."""
+        return [row["task_id"] for row in read_part(self.folder, number)[0]]
 
     def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
         """(task id, data, meta) of every task of a part."""

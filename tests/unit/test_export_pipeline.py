@@ -91,10 +91,10 @@ folder, threads, kill = Path(sys.argv[1]), sys.argv[2] == "threads", sys.argv[3]
 if threads:
     import polars
 assert parts._start_method() == ("spawn" if threads or sys.platform != "linux" else "fork")
-def dying(source, number):
+def dying(job):
     os.kill(os.getpid(), signal.SIGKILL)
 if kill:
-    parts.claimed_names = dying
+    parts.write_part = dying
 if __name__ == "__main__":
     source = open_export(folder / "export.json", folder / "config.xml", "latest")
     export_dataset(source, "coco", folder / "alone", workers=2)
