@@ -130,7 +130,7 @@ def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = N
     """A region in cells; `place` is where it lies, where it marks a text. DataError says why it is no region."""
     get = region.get
     kind, value, region_id, control, origin = get("type"), get("value"), get("id"), get("from_name"), get("origin")
-    if place.__class__ is tuple and facts is not None and value.keys() == _SPAN and region.keys() == _PLAIN:
+    if place.__class__ is tuple and facts is not None and value and value.keys() == _SPAN and region.keys() == _PLAIN:
         # A span of a text with nothing beside it is nearly every region of a text; the long way leads to the same.
         labels, text = value["labels"], value["text"]
         if (
