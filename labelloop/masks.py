@@ -209,11 +209,13 @@ def _check_size(width: int, height: int) -> None:
 
 def _crossings(points: NDArray[np.float64], width: int, height: int) -> Iterable[Whole]:
     """Where the sides of a ring cross the middle of each column of pixels, as places down the columns, piece by piece."""
-    x0, y0 = points.T
-    x1, y1 = np.roll(points, -1, axis=0).T
-    left, right = np.minimum(x0, x1), np.maximum(x0, x1)
-    first = np.clip(np.ceil(left - 0.5), 0, width).astype(np.int64)
-    counts = np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64) - first
+    following = np.roll(points, -1, axis=0)
+    # From left to right whichever way they run: a bridge that is walked in both directions must cross at the same places.
+    turned = points[:, :1] > following[:, :1]
+    x0, y0 = np.where(turned, following, points).T
+    x1, y1 = np.where(turned, points, following).T
+    first = np.clip(np.ceil(x0 - 0.5), 0, width).astype(np.int64)
+    counts = np.clip(np.ceil(x1 - 0.5), 0, width).astype(np.int64) - first
     crossing = counts > 0
     x0, y0, x1, y1, first, counts = (each[crossing] for each in (x0, y0, x1, y1, first, counts))
     slope = (y1 - y0) / (x1 - x0)

@@ -233,6 +233,14 @@ def test_a_ring_around_nothing_covers_nothing(ring):
     assert mask_of_polygons([ring], 10, 10).area == 0
 
 
+def test_a_bridge_walked_both_ways_adds_nothing() -> None:
+    """Even where it crosses the middle of a pixel, and its ends are rounded as label files round them."""
+    bridged = [(0, 0), (1, 0), (1, 1), (2, 44), (3, 44), (3, 45), (2, 45), (2, 44), (1, 1), (0, 1)]
+    rounded = [(round(x / 640, 8) * 640, round(y / 360, 8) * 360) for x, y in bridged]
+    pixels = mask_of_polygons([rounded], 640, 360).pixels()
+    assert np.argwhere(pixels).tolist() == [[0, 0], [44, 2]]
+
+
 def test_a_polygon_that_leaves_the_image_is_cut_there():
     assert mask_of_polygons([[(-50, -50), (500, -50), (500, 5), (-50, 5)]], 20, 10).area == 100
 
