@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ Rebase = Annotated[
 ]
 Options = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="of the format")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="processes; default: one per core")]
+Push = Annotated[
+    str | None,
+    typer.Option("--push", metavar="OWNER/NAME", help="send a huggingface export to this private hub dataset"),
+]
 MlflowRun = Annotated[str | None, typer.Option("--mlflow-run", help="keep it with this MLflow run too")]
 
 
@@ -83,6 +88,7 @@ def export(
     option: Options = None,
     workers: Workers = None,
     mlflow_run: MlflowRun = None,
+    push: Push = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,8 +111,9 @@ def export(
             task, wanted.train_share if split is None else split, test, images, rebase_paths, option, keep=False
         )
         report = _write(
-            wanted, format or wanted.format, out, options, images_from, workers, scratch, services, mlflow_run, as_json
-        )
+            wanted, format or wanted.format, out, options, images_from, workers, scratch, services, mlflow_run, push,
+            as_json,
+        )  # fmt: skip
     _tell(report, as_json)
 
 
@@ -128,6 +135,7 @@ def convert(
     rebase_paths: Rebase = None,
     option: Options = None,
     workers: Workers = None,
+    push: Push = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +156,7 @@ def convert(
             task, 1.0 if split is None else split, test, images, rebase_paths, option, keep=split is None
         )
         wanted = _Wanted(found.source, found.classes, found.fetch, to_format, target, options.train_share)
-        report = _write(wanted, to_format, target, options, None, workers, scratch, services, None, as_json)
+        report = _write(wanted, to_format, target, options, None, workers, scratch, services, None, push, as_json)
     if not as_json:
         for each in found.rejected[:20]:
             print(f"not read: {each.source}: {each.detail}")
@@ -235,18 +243,22 @@ def _write(
     scratch: Path,
     services: ServiceSettings,
     mlflow_run: str | None,
+    push: str | None,
     as_json: bool,
 ) -> ExportReport:
     from dataclasses import replace
 
     from labelloop.progress import progress_bar
     from sync.formats.exporting import export_dataset
+    from sync.formats.hub import push_to_hub
     from sync.formats.media import folder_fetch
     from sync.formats.publishing import is_remote, log_to_mlflow, move_export, staging_folder, upload
 
     fetch = folder_fetch(images_from) if images_from is not None else wanted.fetch
     if options.images and fetch is None:
         raise UsageError("--images needs the image files: name their folder with --images-from, or export a PROJECT")
+    if push is not None and format != "huggingface":
+        raise UsageError(f"--push sends exports of the format huggingface, got --format {format}")
     remote = is_remote(out or wanted.output_dir)
     with staging_folder(scratch if remote or out is not None else Path(wanted.output_dir)) as staging:
         # The default name holds the version's id, which is known at the end only.
@@ -261,13 +273,17 @@ def _write(
             workers=workers or os.cpu_count() or 1,
             progress=progress_bar("export", silent=as_json),
         )
-        if mlflow_run is not None:
-            log_to_mlflow(made, mlflow_run, services.mlflow_uri, f"{report.dataset_id}-{format}")
         target = out if out is not None else f"{wanted.output_dir.rstrip('/')}/{report.dataset_id}-{format}"
         if remote:
             upload(made, target)
         elif out is None:
             move_export(made, Path(target))
+            made = Path(target)
+        # It is where it belongs before it is sent anywhere else: a refusal costs nothing.
+        if mlflow_run is not None:
+            log_to_mlflow(made, mlflow_run, services.mlflow_uri, f"{report.dataset_id}-{format}")
+        if push is not None:
+            print(f"sent to {push_to_hub(made, push)}", file=sys.stderr)
     return replace(report, path=target, manifest=f"{target.rstrip('/')}/manifest.json")
 
 

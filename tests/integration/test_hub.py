@@ -87,6 +87,44 @@ def test_every_file_is_sent_to_a_private_repository(tmp_path: Path, hub: Hub) ->
     assert hub.files == there
 
 
+@pytest.mark.parametrize("status", [200, 403])
+def test_the_command_sends_when_it_is_asked_to(tmp_path: Path, hub: Hub, status: int) -> None:
+    hub.status = status
+    exported(tmp_path, "huggingface", [task(1, {"image": "a.png"}, [box(1, 2, 3, 4)])], BOXES)
+    told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_token"}
+    ran = export(tmp_path, "huggingface", told, "--push", "me/set")
+    assert (tmp_path / "mine" / "manifest.json").is_file()
+    if status == 200:
+        assert ran.returncode == 0 and f"sent to {hub.url}/datasets/me/set" in ran.stderr
+        assert json.loads(ran.stdout)["items"] == 1 and "manifest.json" in hub.files
+    else:
+        assert ran.returncode != 0 and "the hub refused me/set" in ran.stderr and "hf_token" not in ran.stderr
+
+
+def test_the_command_sends_one_format_only_and_nothing_by_itself(tmp_path: Path, hub: Hub) -> None:
+    exported(tmp_path, "huggingface", [task(1, {"image": "a.png"}, [box(1, 2, 3, 4)])], BOXES)
+    told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_token"}
+    assert export(tmp_path, "huggingface", told).returncode == 0
+    ran = export(tmp_path, "coco", told, "--push", "me/set")
+    assert ran.returncode != 0 and "--push sends exports of the format huggingface" in ran.stderr
+    assert not hub.made and not hub.files
+
+
+def export(folder: Path, format: str, told: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:
+    """`labelloop export` of the export file in a folder into its folder `mine`."""
+    environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", **told}
+    files = [
+        "--file",
+        str(folder / "export.json"),
+        "--config",
+        str(folder / "project.xml"),
+        "--out",
+        str(folder / "mine"),
+    ]
+    command = [str(Path(sys.executable).with_name("labelloop")), "export", *files, "--format", format, "--json", *more]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
 def test_a_refusal_carries_its_status(tmp_path: Path, hub: Hub) -> None:
     hub.status = 403
     out, _ = exported(tmp_path, "huggingface", [task(1, {"image": "a.png"}, [box(1, 2, 3, 4)])], BOXES)
