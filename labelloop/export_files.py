@@ -261,6 +261,8 @@ def _number(value: Any, otherwise: int) -> int:
 
 def _person(value: Any) -> int | None:
     """An account's id; a name or address instead of one becomes a stable number of its own."""
+    if isinstance(value, int):
+        return value
     if isinstance(value, Mapping):
         value = value.get("id", value.get("email"))
     if value is None or isinstance(value, int):
@@ -277,7 +279,7 @@ def _kind(raw: _Annotation) -> str:
 
 
 def _shown(raw: _Annotation) -> str | None:
-    if isinstance(raw.prediction, Mapping) and raw.prediction:
+    if raw.prediction and isinstance(raw.prediction, Mapping):
         if not raw.prediction.get("result"):
             # An empty prediction only gives a task its place in the queue: nothing was shown.
             return None

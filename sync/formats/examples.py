@@ -207,7 +207,7 @@ def size_in_meta(meta: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 1
+    return (type(value) is int or type(value) is float) and 1 <= value < math.inf
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

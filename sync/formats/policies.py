@@ -93,6 +93,8 @@ def voting_controls(config: LabelConfig) -> tuple[Control, ...]:
 
 
 def _newest(labels: Sequence[Candidate], wanted: Sequence[int]) -> int:
+    if len(wanted) == 1:
+        return wanted[0]
     return max(wanted, key=lambda index: (labels[index].at, labels[index].annotation_id))
 
 

@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 #: Everything else is harmless as it is: most texts are.
 _TO_ESCAPE = re.compile("[&<>\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_PLAIN = re.compile("[A-Za-z0-9_.:/ -]*")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -21,6 +22,6 @@ def xml_text(text: str) -> str:
 def xml_attribute(value: Any) -> str:
     """A value with its quotes; an empty text for None."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    if text.isidentifier() and text.isascii():
+    if _PLAIN.fullmatch(text):
         return f'"{text}"'
     return quoteattr(_FORBIDDEN.sub("\ufffd", text))
