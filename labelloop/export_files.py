@@ -192,9 +192,12 @@ def _head(raw: _Head | _Task, number: int) -> tuple[int, dict[str, Any], dict[st
 
 def _task_id(said: Any, number: int) -> int:
     try:
-        return int(said) if said is not None else number + 1
-    except (TypeError, ValueError) as error:
+        task_id = int(said) if said is not None else number + 1
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{_EXPECTED}, got the task id {said!r} at position {number}") from error
+    if abs(task_id) >= 1 << 63:
+        raise DataError(f"{_EXPECTED}, got the task id {task_id} at position {number}, of more than 64 bits")
+    return task_id
 
 
 def _task(raw: _Task, number: int) -> ExportTask:

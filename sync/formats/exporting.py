@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from labelloop.datasets import Dataset, Entries
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import LabelConfig
 from sync.formats import provenance
-from sync.formats.examples import ExportOptions, addresses_of, image_keys, media_path, name_key
+from sync.formats.examples import ExportOptions, ImageKey, addresses_of, image_keys, media_path, name_key
 from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
 from sync.formats.media import Fetch, MediaDesk
 from sync.formats.parts import Job, PartRunner
@@ -55,13 +56,14 @@ def export_dataset(
         twice = checked_names(found)
         desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
         jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
-        done = []
+        done, entries = [], Entries()
         with desk if desk is not None else nullcontext():
             for part in runner.run(jobs, desk):
-                done.append(part)
+                entries.extend(part.entries)
+                done.append(replace(part, entries=b""))
                 if progress is not None:
                     progress(0.95 * len(done) / len(jobs), f"{sum(sum(each.items.values()) for each in done)} items")
-        report = _finished(form, plan, found, done, folder, scratch, out_dir, runner)
+        report = _finished(form, plan, found, done, entries, folder, scratch, out_dir, runner)
     if progress is not None:
         progress(1.0, "done")
     return report
@@ -79,25 +81,38 @@ def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes
 
 
 def checked_names(source: Source) -> frozenset[str]:
-    """Name keys that two images of the source claim; DataError when two tasks share an id."""
+    """Name keys that two images of the source claim; DataError when two tasks share an id.
+
+    It holds 8 bytes for each task and image.
+    """
     keys = image_keys(source.config)
-    tasks: set[int] = set()
-    claimed: set[int] = set()
-    twice: set[str] = set()
+    ids, claims = array("q"), array("q")
     for number in range(source.parts()):
-        heads = source.heads(number) if keys else []
-        for task_id in [head[0] for head in heads] if keys else source.ids(number):
-            if task_id in tasks:
-                raise DataError(f"two tasks have the id {task_id}; export one project at a time")
-            tasks.add(task_id)
-        for _, data, _ in heads:
-            for _, _, address in addresses_of(data, keys):
-                key = name_key(media_path(address))
-                mark = hash(key)
-                if mark in claimed:
-                    twice.add(key)
-                claimed.add(mark)
-    return frozenset(twice)
+        if not keys:
+            ids.extend(source.ids(number))
+            continue
+        for task_id, data, _ in source.heads(number):
+            ids.append(task_id)
+            claims.extend(hash(key) for key in _name_keys(data, keys))
+    if shared := _repeated(ids):
+        raise DataError(f"two tasks have the id {min(shared)}; export one project at a time")
+    twice = _repeated(claims)
+    if not twice:
+        return frozenset()
+    heads = (head for number in range(source.parts()) for head in source.heads(number))
+    return frozenset(key for _, data, _ in heads for key in _name_keys(data, keys) if hash(key) in twice)
+
+
+def _name_keys(data: Mapping[str, Any], keys: Sequence[ImageKey]) -> Iterator[str]:
+    return (name_key(media_path(address)) for _, _, address in addresses_of(data, keys))
+
+
+def _repeated(numbers: array[int]) -> set[int]:
+    """Those that are there twice or more."""
+    import numpy as np
+
+    ordered = np.sort(np.frombuffer(numbers, np.int64)) if numbers else np.zeros(0, np.int64)
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _finished(
@@ -105,6 +120,7 @@ def _finished(
     plan: Plan,
     source: Source,
     done: Sequence[PartDone],
+    entries: Entries,
     folder: Path,
     scratch: Path,
     out_dir: Path,
@@ -113,9 +129,6 @@ def _finished(
     """Join, count, write provenance and manifest."""
     import shutil
 
-    entries = Entries()
-    for part in done:
-        entries.extend(part.entries)
     dataset_id, body = source.identity(entries)
     items, objects = _summed(part.items for part in done), _summed(part.objects for part in done)
     policy = str(body.get("policy"))
