@@ -15,6 +15,7 @@ from sync.formats.arrow_columns import arrow_column
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
     from sync.formats.examples import Example
 
@@ -68,7 +69,7 @@ class Provenance:
         """Of each object the row of its example."""
         self._examples: list[tuple[Any, ...]] = []
         self._last: Example | None = None
-        self._frame: pl.DataFrame | None = None
+        self._made: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self._of)
@@ -115,29 +116,23 @@ class Provenance:
 
     def frame(self) -> pl.DataFrame | None:
         """The rows without what the export as a whole adds, in the order in which they came; None without any."""
-        if self._of and (self._frame is None or len(self._frame) != len(self)):
-            self._frame = self._made_frame()
-        return self._frame
-
-    def _made_frame(self) -> pl.DataFrame:
         import polars as pl
 
-        types = _polars_types()
-        own = [pl.Series(name, column, dtype=types[name], strict=False) for name, column in self._objects.items()]
-        examples = pl.DataFrame(
-            [
-                pl.Series(name, column, dtype=types[name], strict=False)
-                for name, column in zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True)
-            ]
-        )
-        number = pl.coalesce("object", pl.int_range(1, pl.len() + 1).over("file"))
-        whole = pl.concat([pl.DataFrame(own), examples[pl.Series(self._of, dtype=pl.UInt32)]], how="horizontal")
-        return whole.with_columns(number.alias("object")).select(name for name, _ in SCHEMA[:-2])
+        return pl.DataFrame(self._table()) if self._of else None
 
     def save(self, path: Path) -> None:
         """Keep the rows in an Arrow file of their own, for `join_provenance`."""
         import pyarrow as pa
 
+        table = self._table()
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+
+        if self._made is not None and len(self._made) == len(self):
+            return self._made
         objects, types, reached = dict(self._objects), dict(SCHEMA), Counter[str]()
         if None in objects["object"]:
             objects["object"] = list(_numbered(objects["file"], objects["object"], reached))
@@ -146,8 +141,8 @@ class Provenance:
         for name, column in zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True):
             arrays[name] = arrow_column(column, types[name]).take(places)
         schema = arrow_schema(SCHEMA[:-2]).with_metadata({_NUMBERED: orjson.dumps(reached)})
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            writer.write_table(pa.table([arrays[name] for name in schema.names], schema=schema))
+        self._made = pa.table([arrays[name] for name in schema.names], schema=schema)
+        return self._made
 
 
 #: In the metadata of a part's Arrow file: of each file whose objects are numbered on from part to part, how many it has.
@@ -194,13 +189,3 @@ def _numbered(files: Sequence[str], numbers: Sequence[int | None], reached: Coun
 
 
 _NO_REGION: Region = {}
-
-
-def _polars_types() -> dict[str, Any]:
-    import polars as pl
-
-    types = {
-        "int64": pl.Int64, "string": pl.String, "float64": pl.Float64, "bool": pl.Boolean,
-        "time": pl.Datetime("us", "UTC"),
-    }  # fmt: skip
-    return {name: types[type_] for name, type_ in SCHEMA}
