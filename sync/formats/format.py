@@ -231,3 +231,19 @@ def append_file(source: Path, target: IO[bytes]) -> None:
 
     with source.open("rb") as file:
         shutil.copyfileobj(file, target, 1 << 20)
+
+
+def small_file(path: str) -> bytes:
+    """What a small file holds; much faster than `open` where there are thousands of them."""
+    file, pieces = os.open(path, os.O_RDONLY), []
+    try:
+        while piece := os.read(file, _PIECE):
+            pieces.append(piece)
+            if len(piece) < _PIECE:
+                break
+    finally:
+        os.close(file)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+_PIECE = 1 << 16

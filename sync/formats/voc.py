@@ -6,7 +6,6 @@ is xmin = floor(x0) + 1, xmax = ceil(x1). The numbers before they were rounded s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from labelloop.label_config import Control
 from labelloop.values import Region
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
 from sync.formats.flags import DIFFICULT, Marks, flag_controls, marks_of
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments, small_file
 from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.voc_boxes import bounds_of, whole_pixels
 from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS
@@ -218,14 +217,14 @@ def _colour(number: int) -> tuple[int, ...]:
 def count_voc(plan: Plan, folder: Path) -> tuple[int, int]:
     """(images, objects) as they lie on the disk: each name in a list of a split, and what is in its file."""
     items = objects = 0
+    there = folder / ANNOTATIONS
     for split in SPLITS:
         path = folder / SETS / f"{split}.txt"
         if not path.exists():
             continue
         with path.open(encoding="utf-8", newline="\n") as names:
             for name in names:
-                with open(os.path.join(folder, ANNOTATIONS, f"{name[:-1]}.xml"), "rb", buffering=0) as file:
-                    objects += file.read().count(b"<object>")
+                objects += small_file(f"{there}/{name[:-1]}.xml").count(b"<object>")
                 items += 1
     return items, objects
 

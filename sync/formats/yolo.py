@@ -9,7 +9,7 @@ from pathlib import Path
 from labelloop.errors import DataError
 from labelloop.values import Region
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments, small_file
 from sync.formats.yolo_places import (
     DATA,
     LABELS,
@@ -114,7 +114,7 @@ def count_yolo(plan: Plan, folder: Path) -> tuple[int, int]:
     items = rows = 0
     for path in _files(folder / LABELS):
         items += 1
-        rows += _lines(path)
+        rows += small_file(path).count(b"\n")
     return items, rows
 
 
@@ -129,20 +129,5 @@ def _files(folder: Path) -> Iterator[str]:
                 else:
                     yield entry.path
 
-
-def _lines(path: str) -> int:
-    """The number of line feeds in a file; much faster than `open` where there are thousands of small ones."""
-    file, lines = os.open(path, os.O_RDONLY), 0
-    try:
-        while piece := os.read(file, _PIECE):
-            lines += piece.count(b"\n")
-            if len(piece) < _PIECE:
-                break
-    finally:
-        os.close(file)
-    return lines
-
-
-_PIECE = 1 << 16
 
 FORMAT = Format("yolo", TASKS, plan_yolo, write_yolo, join_yolo, count_yolo, losses_of_yolo)

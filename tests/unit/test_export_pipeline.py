@@ -21,7 +21,7 @@ from labelloop.errors import DataError, MediaError, UsageError
 from sync.formats import exporting
 from sync.formats.examples import ExportOptions
 from sync.formats.exporting import export_dataset
-from sync.formats.format import ClassName
+from sync.formats.format import ClassName, small_file
 from sync.formats.media import copy_upright, folder_fetch
 from sync.formats.parts import PartRunner
 from sync.formats.publishing import move_export, staging_folder, upload, whole_folder
@@ -348,3 +348,10 @@ def test_an_upload_ends_with_its_manifest_and_replaces_exports_only(tmp_path: Pa
     with pytest.raises(DataError, match="no finished export wrote"):
         upload(tmp_path / "out", "memory://bucket/mine")
     memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 200_000])
+def test_a_small_file_is_read_whole_even_where_it_is_not_small(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(251)) * (size // 251) + b"x" * (size % 251))
+    assert small_file(str(path)) == path.read_bytes()
