@@ -91,11 +91,6 @@ class _Task(msgspec.Struct):
 class _Head(msgspec.Struct):
     id: Any = None
     data: msgspec.Raw = msgspec.Raw(b"null")
-    meta: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Id(msgspec.Struct):
-    id: Any = None
 
 
 @dataclass(frozen=True)
@@ -140,13 +135,10 @@ class ExportReader:
                 spans.append(Span(first, at, number - number % tasks))
         return spans
 
-    def heads(self, span: Span) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
-        """(task id, data, meta) of the tasks of a run, without looking at their annotations."""
-        return [_head(head, number) for number, head in enumerate(self._decoded(span, _HEADS), span.number)]
-
-    def ids(self, span: Span) -> list[int]:
-        """The ids of the tasks of a run."""
-        return [_task_id(task.id, number) for number, task in enumerate(self._decoded(span, _IDS), span.number)]
+    def heads(self, span: Span) -> list[tuple[int, dict[str, Any]]]:
+        """(task id, data) of the tasks of a run, without looking at their annotations."""
+        heads = enumerate(self._decoded(span, _HEADS), span.number)
+        return [(_task_id(head.id, number), _data(head.data, number)) for number, head in heads]
 
     def tasks(self, span: Span) -> list[ExportTask]:
         """The tasks of a run; DataError names the first that is none."""
@@ -154,11 +146,15 @@ class ExportReader:
 
     def values(self, span: Span) -> list[Any]:
         """The tasks of a run just as they are in the file."""
-        found: list[Any] = orjson.loads(b"[%b]" % self._content[span.first : span.after])
+        found: list[Any] = orjson.loads(self._listed(span))
         return found
 
+    def _listed(self, span: Span) -> bytes:
+        """A run as a JSON list of its own, copied once."""
+        return b"".join((b"[", memoryview(self._content)[span.first : span.after], b"]"))
+
     def _decoded(self, span: Span, decoder: msgspec.json.Decoder[list[Any]]) -> list[Any]:
-        content = b"[%b]" % self._content[span.first : span.after]
+        content = self._listed(span)
         try:
             return decoder.decode(content)
         except msgspec.MsgspecError as error:
@@ -180,14 +176,13 @@ def _mapped(file: int) -> mmap.mmap:
 
 _TASKS = msgspec.json.Decoder(list[_Task])
 _HEADS = msgspec.json.Decoder(list[_Head])
-_IDS = msgspec.json.Decoder(list[_Id])
 
 
-def _head(raw: _Head | _Task, number: int) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    data, meta = _plain(raw.data), _plain(raw.meta)
+def _data(raw: msgspec.Raw, number: int) -> dict[str, Any]:
+    data = _plain(raw)
     if not isinstance(data, dict):
         raise DataError(f"{_EXPECTED}, got the data {str(data)[:80]!r} at position {number}")
-    return _task_id(raw.id, number), data, meta if isinstance(meta, dict) else {}
+    return data
 
 
 def _task_id(said: Any, number: int) -> int:
@@ -201,9 +196,10 @@ def _task_id(said: Any, number: int) -> int:
 
 
 def _task(raw: _Task, number: int) -> ExportTask:
-    task_id, data, meta = _head(raw, number)
+    task_id, data, meta = _task_id(raw.id, number), _data(raw.data, number), _plain(raw.meta)
     annotations = raw.annotations or raw.completions or []
-    return ExportTask(task_id, data, meta, [_label(task_id, index, each) for index, each in enumerate(annotations)])
+    known = meta if isinstance(meta, dict) else {}
+    return ExportTask(task_id, data, known, [_label(task_id, index, each) for index, each in enumerate(annotations)])
 
 
 def _label(task_id: int, index: int, raw: _Annotation) -> ExportLabel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -50,11 +51,11 @@ class Control:
     stored_as: Mapping[str, str] = field(default_factory=dict, compare=False)
     """What is stored for the classes that people see under another name: the alias by the value."""
 
-    @property
+    @cached_property
     def region_type(self) -> str:
         return CONTROL_TAGS[self.tag][1]
 
-    @property
+    @cached_property
     def value_key(self) -> str:
         return CONTROL_TAGS[self.tag][2]
 

@@ -59,12 +59,13 @@ def _texts(column: Sequence[Any]) -> tuple[Sequence[str | None], list[pa.Buffer]
     import numpy as np
     import pyarrow as pa
 
+    told: Sequence[Any] = column
     try:
         joined = "".join(column)
     except TypeError:
         column = [value if value is None or isinstance(value, str) else str(value) for value in column]
-        joined = "".join([value or "" for value in column])
-    told: Sequence[Any] = [value or "" for value in column]
+        told = [value or "" for value in column]
+        joined = "".join(told)
     data = joined.encode("utf-8", "replace")
     if len(data) != len(joined):
         told = [value.encode("utf-8", "replace") for value in told]

@@ -225,8 +225,9 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 def labels_of(region: Region, control: Control) -> list[str]:
     """The classes of a region under its control; a taxonomy's path is joined by " / "."""
-    found = (region.get("value") or {}).get(control.value_key)
-    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str):
+    value = region.get("value")
+    found = value.get(control.value_key) if value else None
+    if type(found) is list and len(found) == 1 and type(found[0]) is str:
         return found
     listed = found if isinstance(found, list) else [found] if isinstance(found, str) else []
     return [" / ".join(map(str, each)) if isinstance(each, list) else str(each) for each in listed]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from labelloop.datasets import Dataset, Entries
 from labelloop.errors import DataError, UsageError
 from labelloop.label_config import LabelConfig
 from sync.formats import provenance
-from sync.formats.examples import ExportOptions, ImageKey, addresses_of, image_keys, media_path, name_key
+from sync.formats.examples import ExportOptions, image_keys
 from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
+from sync.formats.image_names import Claims, claimed_twice
 from sync.formats.media import Fetch, MediaDesk
 from sync.formats.parts import Job, PartRunner
 from sync.formats.publishing import MANIFEST, whole_folder
@@ -50,23 +50,53 @@ def export_dataset(
     form = load_format(format)
     plan = make_plan(form, found.config, given, found.classes if classes is None else classes)
     several = workers if found.size_bytes() > PartRunner.SMALL else 1
-    with whole_folder(out_dir) as folder, PartRunner(several, format) as runner:
-        scratch = folder / ".parts"
-        scratch.mkdir()
-        twice = checked_names(found)
-        desk = MediaDesk(fetch, image_keys(plan.config)) if fetch is not None else None
-        jobs = [Job(plan, found, number, folder, scratch, twice) for number in range(found.parts())]
-        done, entries = [], Entries()
-        with desk if desk is not None else nullcontext():
-            for part in runner.run(jobs, desk):
-                entries.extend(part.entries)
-                done.append(replace(part, entries=b""))
-                if progress is not None:
-                    progress(0.95 * len(done) / len(jobs), f"{sum(sum(each.items.values()) for each in done)} items")
-        report = _finished(form, plan, found, done, entries, folder, scratch, out_dir, runner)
+    # That two images claim one name is rare, and found on the way: then all is written again. Copies of images are not.
+    twice = claimed_twice(found) if given.images else frozenset()
+    try:
+        report = _exported(form, plan, found, twice, out_dir, several, fetch, progress)
+    except _NamesClash as clash:
+        report = _exported(form, plan, found, clash.twice, out_dir, several, fetch, progress)
     if progress is not None:
         progress(1.0, "done")
     return report
+
+
+class _NamesClash(Exception):
+    """Two images claim a name that one of them got."""
+
+    def __init__(self, twice: frozenset[str]) -> None:
+        super().__init__(twice)
+        self.twice = twice
+
+
+def _exported(
+    form: Format,
+    plan: Plan,
+    source: Source,
+    twice: frozenset[str],
+    out_dir: Path,
+    workers: int,
+    fetch: Fetch | None,
+    progress: Progress | None,
+) -> ExportReport:
+    """Write all parts and what is made of them; `twice` are name keys that two images claim."""
+    keys = image_keys(plan.config)
+    with whole_folder(out_dir) as folder, PartRunner(workers, form.name) as runner:
+        scratch = folder / ".parts"
+        scratch.mkdir()
+        desk = MediaDesk(fetch, keys) if fetch is not None else None
+        jobs = [Job(plan, source, number, folder, scratch, twice) for number in range(source.parts())]
+        done, entries, claims = [], Entries(), Claims(keys)
+        with desk if desk is not None else nullcontext():
+            for part in runner.run(jobs, desk):
+                entries.extend(part.entries)
+                claims.extend(part.ids, part.names)
+                done.append(replace(part, entries=b"", ids=b"", names=b""))
+                if progress is not None:
+                    progress(0.95 * len(done) / len(jobs), f"{sum(sum(each.items.values()) for each in done)} items")
+        if clash := claims.checked(source) - twice:
+            raise _NamesClash(clash | twice)
+        return _finished(form, plan, source, done, entries, folder, scratch, out_dir, runner)
 
 
 def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes: Sequence[ClassName]) -> Plan:
@@ -78,41 +108,6 @@ def make_plan(form: Format, config: LabelConfig, options: ExportOptions, classes
     details = form.plan(plan)
     task = getattr(details, "task", None) or options.task
     return replace(plan, details=details, task=task)
-
-
-def checked_names(source: Source) -> frozenset[str]:
-    """Name keys that two images of the source claim; DataError when two tasks share an id.
-
-    It holds 8 bytes for each task and image.
-    """
-    keys = image_keys(source.config)
-    ids, claims = array("q"), array("q")
-    for number in range(source.parts()):
-        if not keys:
-            ids.extend(source.ids(number))
-            continue
-        for task_id, data, _ in source.heads(number):
-            ids.append(task_id)
-            claims.extend(hash(key) for key in _name_keys(data, keys))
-    if shared := _repeated(ids):
-        raise DataError(f"two tasks have the id {min(shared)}; export one project at a time")
-    twice = _repeated(claims)
-    if not twice:
-        return frozenset()
-    heads = (head for number in range(source.parts()) for head in source.heads(number))
-    return frozenset(key for _, data, _ in heads for key in _name_keys(data, keys) if hash(key) in twice)
-
-
-def _name_keys(data: Mapping[str, Any], keys: Sequence[ImageKey]) -> Iterator[str]:
-    return (name_key(media_path(address)) for _, _, address in addresses_of(data, keys))
-
-
-def _repeated(numbers: array[int]) -> set[int]:
-    """Those that are there twice or more."""
-    import numpy as np
-
-    ordered = np.sort(np.frombuffer(numbers, np.int64)) if numbers else np.zeros(0, np.int64)
-    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _finished(
@@ -133,16 +128,18 @@ def _finished(
     items, objects = _summed(part.items for part in done), _summed(part.objects for part in done)
     policy = str(body.get("policy"))
     pieces = list(fragments(scratch, provenance.FILE, done))
-    told = runner.beside(provenance.join_provenance, folder / provenance.FILE, pieces, policy, dataset_id)
+    rows = runner.beside(_with_provenance, folder / provenance.FILE, pieces, policy, dataset_id)
     joined = form.join(plan, folder, scratch, done)
     n_skipped = _join_skipped(folder, scratch, done)
+    listed = [*joined.files, *([SKIPPED] if n_skipped else [])]
+    hashes = [(name, runner.beside(_sha256, folder / name)) for name in listed]
     there = form.count(plan, folder)
     if there != (items.total(), objects.total()):
         raise DataError(
             f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "
             f"with {there[1]}; nothing was kept, please report this"
         )
-    told.result()
+    files = {name: made.result() for name, made in [*hashes, (provenance.FILE, rows)]}
     shutil.rmtree(scratch)
     left_out = _summed(part.left_out for part in done)
     report = ExportReport(
@@ -159,7 +156,7 @@ def _finished(
         str(out_dir / MANIFEST),
         dataset_id,
     )
-    write_json(folder / MANIFEST, _manifest(report, body, folder, joined.files, joined.extra))
+    write_json(folder / MANIFEST, _manifest(report, body, files, joined.extra))
     return report
 
 
@@ -180,9 +177,8 @@ def _join_skipped(folder: Path, scratch: Path, done: Sequence[PartDone]) -> int:
 
 
 def _manifest(
-    report: ExportReport, body: Mapping[str, Any], folder: Path, files: Sequence[str], extra: Mapping[str, Any]
+    report: ExportReport, body: Mapping[str, Any], files: Mapping[str, str], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    listed = [*files, provenance.FILE, *([SKIPPED] if report.n_skipped else [])]
     return {
         "schema_version": SCHEMA_VERSION,
         "format": report.format,
@@ -193,13 +189,19 @@ def _manifest(
         "items": report.items,
         "objects": report.objects,
         "splits": dict(report.splits),
-        "files": {name: _sha256(folder / name) for name in listed},
+        "files": dict(files),
         "skipped": told(report.skipped),
         "n_skipped": report.n_skipped,
         "left_out": dict(report.left_out),
         "declared_losses": list(report.declared_losses),
         **extra,
     }
+
+
+def _with_provenance(path: Path, pieces: Sequence[Path], policy: str, dataset_id: str) -> str:
+    """Write provenance.parquet; its hash."""
+    provenance.join_provenance(path, pieces, policy, dataset_id)
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

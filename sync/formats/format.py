@@ -175,6 +175,8 @@ class PartDone:
     objects: Mapping[str, int]
     notes: Mapping[str, Any]
     entries: bytes = b""
+    ids: bytes = b""
+    names: bytes = b""
     left_out: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[int, str], ...] = ()
     n_skipped: int = 0

@@ -34,6 +34,7 @@ from sync.formats.examples import (
     size_in_meta,
 )
 from sync.formats.format import Part, PartDone, Plan, fragment_path
+from sync.formats.image_names import Claims
 from sync.formats.media import MediaDesk, PartMedia
 from sync.formats.registry import load_format
 from sync.formats.report import SKIPPED, TOLD
@@ -63,8 +64,8 @@ def write_part(job: Job) -> Written:
     """Write one part; what it became, and the addresses of images whose size it would have needed."""
     form = load_format(job.plan.format)
     part = Part(job.number, job.folder, job.scratch, job.media)
-    found = Found()
     keys = image_keys(job.plan.config)
+    found = Found(Claims(keys))
     try:
         with cycles_uncollected():
             read = job.source.examples(job.number, job.plan.options, found)
@@ -78,6 +79,8 @@ def write_part(job: Job) -> Written:
         dict(part.objects),
         part.notes,
         bytes(found.entries),
+        bytes(found.claims.ids),
+        bytes(found.claims.names),
         dict(found.left_out),
         tuple(part.skipped[:TOLD]),
         len(part.skipped),
@@ -124,9 +127,7 @@ class PartRunner:
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
             context = multiprocessing.get_context(_start_method())
-            self._pool = ProcessPoolExecutor(
-                workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
-            )
+            self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
             # They start, and import what they need, while this process looks at the names.
             for _ in range(workers):
                 self._pool.submit(_warm, format)
@@ -163,7 +164,8 @@ class PartRunner:
             if not running:
                 return
             if self._pool is not None:
-                _warm(self._format)  # for what is done at the end; meanwhile this process has nothing else to do
+                # For what is done at the end; meanwhile this process has nothing else to do.
+                _import_libraries(self._format)
             job, future = running.popleft()
             done, unsized = future.result()
             if desk is not None and unsized:
@@ -171,9 +173,22 @@ class PartRunner:
             yield done
 
 
+def _begin(parent: int) -> None:
+    """What a process does first. It is one of several: libraries that start threads for each core are to start one."""
+    from labelloop.settings import set_library_environment
+
+    die_with_parent(parent)
+    set_library_environment(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS"), "1"))
+
+
 def _warm(format: str) -> None:
-    """Import what writing a format takes."""
-    for library in ("pyarrow", *load_format(format).libraries):
+    """Import what writing a part takes."""
+    import_module("pyarrow")
+    _import_libraries(format)
+
+
+def _import_libraries(format: str) -> None:
+    for library in load_format(format).libraries:
         import_module(library)
 
 
@@ -187,7 +202,7 @@ def _with_files(job: Job, desk: MediaDesk | None) -> Job:
     """The job with the files of its images, where they are copied."""
     if desk is None or not job.plan.options.images:
         return job
-    data: list[Mapping[str, object]] = [data for _, data, _ in job.source.heads(job.number)]
+    data: list[Mapping[str, object]] = [data for _, data in job.source.heads(job.number)]
     return replace(job, media=desk.fetched(data))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ class Provenance:
         """Of each object the row of its example."""
         self._examples: list[tuple[Any, ...]] = []
         self._last: Example | None = None
-        self._made: pa.Table | None = None
+        self._made: tuple[pa.Table, pa.Table] | None = None
 
     def __len__(self) -> int:
         return len(self._of)
@@ -118,35 +118,46 @@ class Provenance:
         """The rows without what the export as a whole adds, in the order in which they came; None without any."""
         import polars as pl
 
-        return pl.DataFrame(self._table()) if self._of else None
+        if not self._of:
+            return None
+        objects, examples = self._tables()
+        return pl.DataFrame(objects).hstack(pl.DataFrame(examples)[pl.Series(self._of)])
 
     def save(self, path: Path) -> None:
-        """Keep the rows in an Arrow file of their own, for `join_provenance`."""
+        """Keep the rows in a file of their own, for `join_provenance`: two Arrow tables, the second of the examples."""
         import pyarrow as pa
 
-        table = self._table()
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        objects, examples = self._tables()
+        rows = objects.append_column(_ROW, arrow_column(self._of, "int64"))
+        with pa.OSFile(str(path), "wb") as file:
+            for table in (rows, examples):
+                with pa.ipc.new_stream(file, table.schema) as writer:
+                    writer.write_table(table)
 
-    def _table(self) -> pa.Table:
+    def _tables(self) -> tuple[pa.Table, pa.Table]:
         import pyarrow as pa
 
-        if self._made is not None and len(self._made) == len(self):
+        if self._made is not None and len(self._made[0]) == len(self):
             return self._made
-        objects, types, reached = dict(self._objects), dict(SCHEMA), Counter[str]()
+        objects: dict[str, Sequence[Any]] = dict(self._objects)
+        types, reached = dict(SCHEMA), Counter[str]()
         if None in objects["object"]:
-            objects["object"] = list(_numbered(objects["file"], objects["object"], reached))
-        arrays = {name: arrow_column(column, types[name]) for name, column in objects.items()}
-        places = arrow_column(self._of, "int64")
-        for name, column in zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True):
-            arrays[name] = arrow_column(column, types[name]).take(places)
-        schema = arrow_schema(SCHEMA[:-2]).with_metadata({_NUMBERED: orjson.dumps(reached)})
-        self._made = pa.table([arrays[name] for name in schema.names], schema=schema)
+            objects["object"] = _numbered(objects["file"], objects["object"], reached)
+        told = dict(zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True))
+        made = []
+        for columns, more in ((objects, {_NUMBERED: orjson.dumps(reached)}), (told, None)):
+            schema = arrow_schema([(name, type_) for name, type_ in SCHEMA if name in columns]).with_metadata(more)
+            made.append(pa.table([arrow_column(columns[name], types[name]) for name in schema.names], schema=schema))
+        self._made = made[0], made[1]
         return self._made
 
 
-#: In the metadata of a part's Arrow file: of each file whose objects are numbered on from part to part, how many it has.
+#: In the metadata of a part's objects: of each file whose objects are numbered on from part to part, how many it has.
 _NUMBERED = b"numbered"
+#: Of each object the row of its example.
+_ROW = "row"
+#: Columns whose values are mostly different: a dictionary of them takes time, and a third more space.
+_SELDOM_TWICE = {"file", "object", "task_id", "annotation_id", "region_id", "at", "rev_hash"}
 
 
 def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_id: str) -> int:
@@ -161,31 +172,42 @@ def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_i
     schema = arrow_schema(SCHEMA)
     reached: Counter[str] = Counter()
     rows = 0
-    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+    often = [name for name in schema.names if name not in _SELDOM_TWICE]
+    with pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=often) as writer:
         for path in pieces:
             with pa.memory_map(str(path)) as file:
-                piece = pa.ipc.open_file(file).read_all()
-                numbers = piece["object"]
-                here = orjson.loads(piece.schema.metadata[_NUMBERED])
+                objects, examples = (pa.ipc.open_stream(file).read_all() for _ in range(2))
+                numbers = objects["object"]
+                here = orjson.loads(objects.schema.metadata[_NUMBERED])
                 for name, before in [(name, reached[name]) for name in here if reached[name]]:
                     # Arrow's own scalars: a plain one would have it import pandas.
                     file_name, offset = arrow_column([name], "string")[0], arrow_column([before], "int64")[0]
-                    numbers = pc.if_else(pc.equal(piece["file"], file_name), pc.add(numbers, offset), numbers)
+                    numbers = pc.if_else(pc.equal(objects["file"], file_name), pc.add(numbers, offset), numbers)
                 reached.update(here)
-                ends = [arrow_column([said] * len(piece), "string") for said in (policy, dataset_id)]
-                columns = [numbers if name == "object" else piece[name] for name in piece.schema.names]
-                writer.write_table(pa.table([*columns, *ends], schema=schema))
-                rows += len(piece)
+                of_examples = examples.take(objects[_ROW])
+                columns = {name: objects[name] for name in _OF_OBJECT}
+                columns |= {name: of_examples[name] for name in _OF_EXAMPLE} | {"object": numbers}
+                for name, said in (("policy", policy), ("dataset_id", dataset_id)):
+                    columns[name] = arrow_column([said] * len(objects), "string")
+                writer.write_table(pa.table([columns[name] for name in schema.names], schema=schema))
+                rows += len(objects)
     return rows
 
 
-def _numbered(files: Sequence[str], numbers: Sequence[int | None], reached: Counter[str]) -> Iterator[int]:
+def _numbered(files: Sequence[str], numbers: Sequence[int | None], reached: Counter[str]) -> Sequence[int]:
     """The number of each object: its own, else one more than the last of its file, counted on in `reached`."""
+    count = len(numbers)
+    if numbers.count(None) == count == files.count(files[0]):
+        first = reached[files[0]] + 1
+        reached[files[0]] += count
+        return range(first, first + count)
+    found: list[int] = []
     for file, number in zip(files, numbers, strict=True):
         if number is None:
             reached[file] += 1
             number = reached[file]
-        yield number
+        found.append(number)
+    return found
 
 
 _NO_REGION: Region = {}

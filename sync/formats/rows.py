@@ -53,8 +53,8 @@ _OWN = frozenset((
 
 #: What regions of texts have, and then nothing stands beside their value.
 _OF_TEXT = frozenset(("id", "from_name", "to_name", "type", "value", "origin", "score"))
-_PLAIN = _OF_TEXT - {"score"}
-_SPAN = frozenset(("start", "end", "text", "labels"))
+#: How many keys a span has without a score, and its value with start and end.
+_IN_SPAN, _IN_VALUE = len(_OF_TEXT) - 1, 4
 _NOTHING_BESIDE: tuple[Any, ...] = (None,) * len(BESIDE)
 
 
@@ -110,8 +110,9 @@ def _located(example: Example, controls: Mapping[str, ControlFacts], part: Part)
     spans: dict[str, list[int]] = {}
     result = example.result
     for index, region in enumerate(result):
-        if region.get("type") == "labels" and isinstance(region.get("value"), dict):
-            facts = controls.get(str(region.get("from_name")))
+        if region.get("type") == "labels" and type(region.get("value")) is dict:
+            name = region.get("from_name")
+            facts = controls.get(name) if type(name) is str else None
             if facts is not None and facts.text_key is not None:
                 spans.setdefault(facts.text_key, []).append(index)
     found: dict[int, Place] = {}
@@ -128,16 +129,10 @@ def _located(example: Example, controls: Mapping[str, ControlFacts], part: Part)
 
 def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = None) -> Cells:
     """A region in cells; `place` is where it lies, where it marks a text. DataError says why it is no region."""
+    if type(place) is tuple and len(region) == _IN_SPAN and (cells := _plain_span(region, facts, place)) is not None:
+        return cells
     get = region.get
     kind, value, region_id, control, origin = get("type"), get("value"), get("id"), get("from_name"), get("origin")
-    if place.__class__ is tuple and facts is not None and value and value.keys() == _SPAN and region.keys() == _PLAIN:
-        # A span of a text with nothing beside it is nearly every region of a text; the long way leads to the same.
-        labels, text = value["labels"], value["text"]
-        if (
-            kind == "labels" and region["to_name"] == facts.to_name and type(text) is str and type(labels) is list
-            and len(labels) == 1 and type(labels[0]) is type(region_id) is type(control) is type(origin) is str
-        ):  # fmt: skip
-            return region_id, control, kind, labels, (*_NO_PLACE, *place, text), _NOTHING_BESIDE, origin
     if not isinstance(kind, str) or not kind:
         raise DataError("it has no type")
     if value is not None and not isinstance(value, dict):
@@ -147,6 +142,23 @@ def cells_of(region: Region, facts: ControlFacts | None, place: Place | None = N
     if not (type(region_id) is str and type(control) is str and type(origin) is str):
         region_id, control, origin = _text(region_id), _text(control), _text(origin)
     return region_id, control, kind, labels, shape, beside, origin
+
+
+def _plain_span(region: Region, facts: ControlFacts | None, place: tuple[int, int]) -> Cells | None:
+    """A span of a text with nothing beside it, as nearly every region of a text is; the long way leads to the same."""
+    try:
+        kind, value, origin = region["type"], region["value"], region["origin"]
+        region_id, control, to_name = region["id"], region["from_name"], region["to_name"]
+        labels, text = value["labels"], value["text"]
+    except KeyError:
+        return None
+    if (
+        kind == "labels" and len(value) == _IN_VALUE and facts is not None and to_name == facts.to_name
+        and type(labels) is list and len(labels) == 1
+        and type(labels[0]) is type(text) is type(region_id) is type(control) is type(origin) is str
+    ):  # fmt: skip
+        return region_id, control, kind, labels, (*_NO_PLACE, *place, text), _NOTHING_BESIDE, origin
+    return None
 
 
 def offsets_of(cells: Cells) -> tuple[int | None, int | None]:

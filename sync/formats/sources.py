@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,7 @@ from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.values import Region
 from sync.formats.examples import Example, ExportOptions, split_of
 from sync.formats.format import ClassName
+from sync.formats.image_names import Claims
 from sync.formats.policies import Policy, latest_of_each, truth_of, voting_controls
 from sync.frozen_rows import note_task
 
@@ -38,6 +39,7 @@ LEFT_OUT = {
 class Found:
     """What reading a part found besides its examples."""
 
+    claims: Claims = field(default_factory=Claims)
     entries: Entries = field(default_factory=Entries)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -59,11 +61,8 @@ class Source(Protocol):
     def size_bytes(self) -> int:
         """How much there is to read, about."""
 
-    def ids(self, number: int) -> list[int]:
-        """The ids of the tasks of a part."""
-
-    def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
-        """(task id, data, meta) of every task of a part."""
+    def heads(self, number: int) -> list[tuple[int, dict[str, Any]]]:
+        """(task id, data) of every task of a part."""
 
     def examples(self, number: int, options: ExportOptions, found: Found) -> Iterator[Example]:
         """The tasks of a part that have a truth; what was left out, and what labels there were, goes into `found`."""
@@ -82,8 +81,12 @@ class ExportSource:
     path: Path
     config: LabelConfig
     policy: Policy
-    spans: tuple[Span, ...]
     kinds: tuple[Kinds, ...] = ("human",)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """Where each part lies in the file; DataError when it is no JSON. The whole file is looked at."""
+        return tuple(_reader(self.path).spans(PART_TASKS))
 
     @property
     def classes(self) -> tuple[ClassName, ...]:
@@ -98,18 +101,15 @@ class ExportSource:
         """The size of the file."""
         return self.path.stat().st_size
 
-    def ids(self, number: int) -> list[int]:
-        """The ids of the tasks of a part."""
-        return _reader(self.path).ids(self.spans[number])
-
-    def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
-        """(task id, data, meta) of every task of a part."""
+    def heads(self, number: int) -> list[tuple[int, dict[str, Any]]]:
+        """(task id, data) of every task of a part."""
         return _reader(self.path).heads(self.spans[number])
 
     def examples(self, number: int, options: ExportOptions, found: Found) -> Iterator[Example]:
         """The tasks of a part that have a truth."""
         voting = voting_controls(self.config) if self.policy == "majority" else ()
         for task in _reader(self.path).tasks(self.spans[number]):
+            found.claims.add(task.task_id, task.data)
             labels = current_labels(task, self.kinds)
             if not labels:
                 found.left_out[_why_none(task)] += 1
@@ -134,8 +134,9 @@ def open_export(export: Path, config: Path, policy: Policy, kinds: tuple[Kinds, 
         xml = config.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{config} is no readable label config: {error}") from error
-    spans = tuple(ExportReader(export).spans(PART_TASKS))
-    return ExportSource(export.absolute(), parse_label_config(xml), policy, spans, kinds)
+    path = export.absolute()
+    _reader(path)
+    return ExportSource(path, parse_label_config(xml), policy, kinds)
 
 
 def current_labels(task: ExportTask, kinds: tuple[Kinds, ...]) -> list[ExportLabel]:
@@ -218,24 +219,22 @@ class DatasetSource:
         """About the size of its labels as text; Parquet packs them to a tenth."""
         return (self.folder / "labels.parquet").stat().st_size * 10
 
-    def ids(self, number: int) -> list[int]:
-        """The ids of the tasks of a part."""
-        return [row["task_id"] for row in read_part(self.folder, number)[0]]
-
-    def heads(self, number: int) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
-        """(task id, data, meta) of every task of a part."""
-        return [(row["task_id"], _json(row["data"]), _json(row["meta"])) for row in read_part(self.folder, number)[0]]
+    def heads(self, number: int) -> list[tuple[int, dict[str, Any]]]:
+        """(task id, data) of every task of a part."""
+        return [(row["task_id"], _json(row["data"])) for row in read_part(self.folder, number)[0]]
 
     def examples(self, number: int, options: ExportOptions, found: Found) -> Iterator[Example]:
         """The tasks of a part that have a truth."""
         tasks, labels = read_part(self.folder, number)
         truths = {row["task_id"]: row for row in labels if row["is_truth"]}
         for task in sorted(tasks, key=lambda row: int(row["task_id"])):
+            data = _json(task["data"])
+            found.claims.add(task["task_id"], data)
             label = truths.get(task["task_id"])
             if label is None:
                 found.left_out["no_truth"] += 1
             else:
-                yield _frozen_example(task, label, options)
+                yield _frozen_example(task, data, label, options)
 
     def identity(self, entries: Entries) -> tuple[str, Mapping[str, Any]]:
         """What its manifest says."""
@@ -252,11 +251,13 @@ def open_version(dataset: Dataset) -> DatasetSource:
     return DatasetSource(dataset.path, dataset.manifest, dataset.label_config)
 
 
-def _frozen_example(task: Mapping[str, Any], label: Mapping[str, Any], options: ExportOptions) -> Example:
+def _frozen_example(
+    task: Mapping[str, Any], data: dict[str, Any], label: Mapping[str, Any], options: ExportOptions
+) -> Example:
     meta = _json(task["meta"])
     result: list[Region] = orjson.loads(label["result"])
     return Example(
-        task["task_id"], _json(task["data"]), meta, task["group_key"],
+        task["task_id"], data, meta, task["group_key"],
         split_of(task["group_key"], task["split"], meta, options), label["annotation_id"], label["annotator"],
         label["at"], label["rev_hash"], label["shown_serving_id"], bool(label.get("ground_truth")),
         label.get("source") or "person", label.get("review_status") or "unreviewed", label.get("n_labels"),
@@ -270,7 +271,10 @@ def _json(text: str | None) -> dict[str, Any]:
 
 
 def _reader(path: Path) -> ExportReader:
-    there = path.stat()
+    try:
+        there = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} is no readable JSON export of Label Studio: {error}") from error
     return _opened(path, there.st_ino, there.st_mtime_ns, there.st_size)
 
 

@@ -22,7 +22,7 @@ from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_fil
 from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.voc_boxes import bounds_of, whole_pixels
 from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS
-from sync.formats.xml_text import xml_attribute, xml_text
+from sync.formats.xml_text import repeated_attribute, xml_attribute, xml_text
 
 _TRAINVAL = "trainval"
 _BOXES = "RectangleLabels"
@@ -137,48 +137,65 @@ def _depth(picture: Picture) -> int:
 
 def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> str:
     """The objects of an image as text; what has no place is told to the part."""
-    shapes, classes, example = details.shapes, details.classes, image.example
-    width, height = image.size
-    dumps = orjson.dumps
+    drawn = list(_drawn(details, picture, image, part))
+    if not drawn:
+        return ""
+    exact = orjson.dumps([box for _, box, _, _ in drawn])[2:-2].decode().split("],[")
     found: list[str] = []
     noted: list[tuple[Region, str, int]] = []
+    for (region, box, cut, labels), numbers in zip(drawn, exact, strict=True):
+        xmin, ymin, xmax, ymax = whole_pixels(*box, image.size)
+        origin = region.get("origin")
+        marked = bool(image.marks) and DIFFICULT in image.marks.get(str(region.get("id")), ())
+        told = (
+            f"\t\t<pose>Unspecified</pose>\n\t\t<truncated>{cut:d}</truncated>\n"
+            f"\t\t<difficult>{marked:d}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
+            f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n\t\t<labelloop "
+            f"region={xml_attribute(region.get('id'))} control={repeated_attribute(region['from_name'])} "
+            f"origin={repeated_attribute(origin) if type(origin) is str else xml_attribute(origin)} "
+            f'bounds="{numbers}"/>\n\t</object>\n'
+        )
+        for label in labels:
+            found.append(f"\t<object>\n\t\t<name>{image.names[label]}</name>\n{told}")
+            noted.append((region, label, details.classes[label]))
+    part.several(image.example, noted, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml", 1)
+    return "".join(found)
+
+
+#: A region, its box in pixels, whether some of it lies outside the image, and its classes.
+_Drawn = tuple[Region, tuple[float, float, float, float], bool, Sequence[str]]
+
+
+def _drawn(details: Details, picture: Picture, image: _Image, part: Part) -> Iterator[_Drawn]:
+    """The regions on an image that VOC can hold; why it cannot hold the others is told to the part."""
+    shapes, classes, example = details.shapes, details.classes, image.example
+    width, height = image.size
     for region in example.regions_on(picture):
-        name = region.get("from_name")
-        control = shapes.get(name) if isinstance(name, str) else None
+        name, value = region.get("from_name"), region.get("value")
+        control = shapes.get(name) if type(name) is str else None
         if control is None:
             kept = str(name) in details.flags or region.get("type") == "relation"
             if not kept and not is_drawn_twice(region, example.result, shapes):
                 part.skip(example.task_id, no_place_for(region, "VOC"))
             continue
-        value, cut = region.get("value"), False
-        box = upright_box(value, width, height) if control.tag == _BOXES and isinstance(value, dict) else None
+        cut = False
+        box = upright_box(value, width, height) if control.tag == _BOXES and type(value) is dict else None
         if box is None or not (0.0 < box[0] < box[2] < width and 0.0 < box[1] < box[3] < height):
             try:
                 box, cut = bounds_of(KINDS[control.tag], region, image.size)
             except DataError as error:
                 part.skip(example.task_id, f"region {region.get('id')}: {error}")
                 continue
-        xmin, ymin, xmax, ymax = whole_pixels(*box, image.size)
-        marked = bool(image.marks) and DIFFICULT in image.marks.get(str(region.get("id")), ())
-        told = (
-            f"\t\t<pose>Unspecified</pose>\n\t\t<truncated>{cut:d}</truncated>\n"
-            f"\t\t<difficult>{marked:d}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
-            f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n"
-            f"\t\t<labelloop region={xml_attribute(region.get('id'))} control={xml_attribute(name)} "
-            f'origin={xml_attribute(region.get("origin"))} bounds="{dumps(box)[1:-1].decode()}"/>\n\t</object>\n'
-        )
         labels = labels_of(region, control)
-        for label in labels if len(labels) == 1 else dict.fromkeys(labels):
-            class_id = classes.get(label)
-            if class_id is None:
-                part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
-                continue
-            found.append(f"\t<object>\n\t\t<name>{image.names[label]}</name>\n{told}")
-            noted.append((region, label, class_id))
-        if not labels:
-            part.skip(example.task_id, f"region {region.get('id')}: it has no class")
-    part.several(example, noted, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml", 1)
-    return "".join(found)
+        if len(labels) != 1 or labels[0] not in classes:
+            if not labels:
+                part.skip(example.task_id, f"region {region.get('id')}: it has no class")
+            for label in dict.fromkeys(labels):
+                if label not in classes:
+                    part.skip(example.task_id, f"region {region.get('id')}: class {label!r} is not in the label config")
+            labels = [label for label in dict.fromkeys(labels) if label in classes]
+        if labels:
+            yield region, box, cut, labels
 
 
 def join_voc(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:

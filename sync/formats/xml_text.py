@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -25,3 +26,7 @@ def xml_attribute(value: Any) -> str:
     if _PLAIN.fullmatch(text):
         return f'"{text}"'
     return quoteattr(_FORBIDDEN.sub("\ufffd", text))
+
+
+#: `xml_attribute` of a text that comes again and again.
+repeated_attribute = lru_cache(maxsize=256)(xml_attribute)

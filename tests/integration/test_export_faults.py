@@ -23,7 +23,7 @@ CONFIG = (
 #: Calls after or before which an export may be cut off: (module, name, which call).
 POINTS = [
     ("sync.formats.publishing", "_recover", 1),
-    ("sync.formats.exporting", "checked_names", 1),
+    ("sync.formats.image_names", "_repeated", 1),
     ("sync.formats.parts", "_keep", 1),
     ("sync.formats.parts", "_keep", 3),
     ("sync.formats.coco", "_join_numbered", 1),

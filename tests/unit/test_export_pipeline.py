@@ -186,6 +186,32 @@ def test_two_tasks_with_one_id_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("images", [False, True])
+def test_images_that_claim_one_name_are_told_apart_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: bool
+) -> None:
+    monkeypatch.setattr(PartRunner, "SMALL", 0)
+    tasks = [task(i, box(1)) for i in range(1, 2301)]
+    for number, name in ((3, "sub/x.png"), (2100, "sub/X.jpg"), (5, "y.png"), (7, "z.png"), (8, "z.png")):
+        tasks[number - 1]["data"] = {"image": f"https://host/{name}"}
+    # Labels may come: what nobody has labelled yet claims its name too.
+    tasks.append({"id": 2301, "data": {"image": "https://host/y.png"}, "annotations": []})
+    source = source_of(tmp_path, tasks)
+    Image.new("RGB", (200, 100)).save(tmp_path / "image.png")
+    report = export_dataset(
+        source, "voc", tmp_path / "out", options=ExportOptions(images=images, train_share=1.0),
+        fetch=lambda address: tmp_path / "image.png", workers=2,
+    )  # fmt: skip
+    assert (report.items, report.objects) == (2300, 2300)
+    out = tmp_path / "out"
+    found = {str(p.relative_to(out / "Annotations"))[:-4] for p in (out / "Annotations").rglob("*.xml")}
+    marked = {"sub/x-3", "sub/X-2100", "y-5", "z-7", "z-8"}
+    assert found == {f"a/{i}" for i in range(1, 2301) if i not in (3, 5, 7, 8, 2100)} | marked
+    assert set((out / "ImageSets/Main/train.txt").read_text().split()) == found
+    assert pl.read_parquet(out / "provenance.parquet").height == 2300
+    assert sum(1 for p in (out / "JPEGImages").rglob("*.*")) == (2300 if images else 0)
+
+
 def test_an_earlier_export_is_replaced_and_foreign_files_are_not(tmp_path: Path) -> None:
     exported(tmp_path, [task(1, box(1)), task(2, box(1))])
     exported(tmp_path, [task(1, box(1))])

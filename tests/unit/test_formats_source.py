@@ -171,7 +171,7 @@ def test_exports_of_any_age_are_read(content: bytes, ids: list[int], tmp_path: P
     (tmp_path / "export.json").write_bytes(content)
     reader = ExportReader(tmp_path / "export.json")
     assert [task.task_id for span in reader.spans(1) for task in reader.tasks(span)] == ids
-    assert [task_id for span in reader.spans(2) for task_id, _, _ in reader.heads(span)] == ids
+    assert [task_id for span in reader.spans(2) for task_id, _ in reader.heads(span)] == ids
 
 
 @pytest.mark.parametrize(
