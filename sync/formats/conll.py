@@ -15,7 +15,7 @@ import orjson
 
 from sync.formats.conll_reading import SIDE
 from sync.formats.examples import SPLITS, Example
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, SharedFile, fragments
 from sync.formats.format_options import chosen_options
 from sync.formats.texts import ALL, Notes, Span, SpanClasses, notes_of, span_classes, spans_of, text_controls, texts_of
 from sync.formats.tokens import given_starts, given_tokens_between, line_starts, sentence_starts, tokens_between
@@ -158,12 +158,14 @@ def join_conll(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone
         if any(part.items.get(split) for part in parts)
         for name in (f"{split}.conll", f"{split}{SIDE}")
     ]
+    hashes = {}
     for name in names:
-        with (folder / name).open("wb") as file:
+        with SharedFile(folder / name) as file:
             for piece in fragments(scratch, name, parts):
-                append_file(piece, file)
+                file.append(piece)
+        hashes[name] = file.sha256
     said = {"controls": list(details.spans.controls), "labels": list(details.spans.classes), "tags": dict(details.tags)}
-    return Joined(tuple(names), {**said, **notes_of(parts)})
+    return Joined(tuple(names), {**said, **notes_of(parts)}, hashes)
 
 
 def count_conll(plan: Plan, folder: Path) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from sync.formats.csv_reading import DATA
 from sync.formats.csv_wide import LABEL, WideTable, takes_several, task_choices, wide_columns
 from sync.formats.examples import Example
 from sync.formats.fitting import CONFIG
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, SharedFile, fragments
 from sync.formats.format_options import chosen_options
 from sync.formats.label_table import COLUMNS, LabelTable, copied_images, offset_notes
 from sync.formats.rows import ControlFacts, control_facts
@@ -156,16 +156,16 @@ def join_csv(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone])
     fixed = [name for name, _ in details.columns]
     wanted = [DATA + key for key in types]
     header = [*fixed, *(["data"] if details.data == "json" else wanted)]
-    with (folder / FILE).open("wb", buffering=1 << 20) as file:
+    with SharedFile(folder / FILE) as file:
         file.write(_line(header))
         for part in parts:
             own = [DATA + key for key in part.notes["data"]]
             for piece in fragments(scratch, FILE, [part]):
                 if own == wanted:
-                    append_file(piece, file)
+                    file.append(piece)
                 else:
                     whole = _widened(piece, [*fixed, *own], header)
-                    whole.write_csv(file, include_header=False, line_terminator="\r\n")
+                    file.write(whole.write_csv(include_header=False, line_terminator="\r\n").encode())
     (folder / CONFIG).write_text(plan.config.xml, encoding="utf-8")
     extra = {
         "columns": header,
@@ -174,7 +174,7 @@ def join_csv(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone])
         "escaped": details.escape,
         **offset_notes(parts),
     }
-    return Joined((FILE, CONFIG), extra)
+    return Joined((FILE, CONFIG), extra, {FILE: file.sha256})
 
 
 def _line(cells: Sequence[str]) -> bytes:

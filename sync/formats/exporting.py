@@ -49,13 +49,13 @@ def export_dataset(
     given = options or ExportOptions()
     form = load_format(format)
     plan = make_plan(form, found.config, given, found.classes if classes is None else classes)
-    several = workers if found.size_bytes() > PartRunner.SMALL else 1
     # That two images claim one name is rare, and found on the way: then all is written again. Copies of images are not.
     twice = claimed_twice(found) if given.images else frozenset()
-    try:
-        report = _exported(form, plan, found, twice, out_dir, several, fetch, progress)
-    except _NamesClash as clash:
-        report = _exported(form, plan, found, clash.twice, out_dir, several, fetch, progress)
+    with PartRunner(workers if found.size_bytes() > PartRunner.SMALL else 1, format) as runner:
+        try:
+            report = _exported(form, plan, found, twice, out_dir, runner, fetch, progress)
+        except _NamesClash as clash:
+            report = _exported(form, plan, found, clash.twice, out_dir, runner, fetch, progress)
     if progress is not None:
         progress(1.0, "done")
     return report
@@ -75,13 +75,13 @@ def _exported(
     source: Source,
     twice: frozenset[str],
     out_dir: Path,
-    workers: int,
+    runner: PartRunner,
     fetch: Fetch | None,
     progress: Progress | None,
 ) -> ExportReport:
     """Write all parts and what is made of them; `twice` are name keys that two images claim."""
     keys = image_keys(plan.config)
-    with whole_folder(out_dir) as folder, PartRunner(workers, form.name) as runner:
+    with whole_folder(out_dir) as folder:
         scratch = folder / ".parts"
         scratch.mkdir()
         desk = MediaDesk(fetch, keys) if fetch is not None else None
@@ -132,14 +132,16 @@ def _finished(
     joined = form.join(plan, folder, scratch, done)
     n_skipped = _join_skipped(folder, scratch, done)
     listed = [*joined.files, *([SKIPPED] if n_skipped else [])]
-    hashes = [(name, runner.beside(_sha256, folder / name)) for name in listed]
+    unknown = [name for name in listed if name not in joined.hashes]
+    hashes = [(name, runner.beside(_sha256, folder / name)) for name in unknown]
     there = form.count(plan, folder)
     if there != (items.total(), objects.total()):
         raise DataError(
             f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "
             f"with {there[1]}; nothing was kept, please report this"
         )
-    files = {name: made.result() for name, made in [*hashes, (provenance.FILE, rows)]}
+    made = {**joined.hashes, **{name: found.result() for name, found in [*hashes, (provenance.FILE, rows)]}}
+    files = {name: made[name] for name in [*listed, provenance.FILE]}
     shutil.rmtree(scratch)
     left_out = _summed(part.left_out for part in done)
     report = ExportReport(

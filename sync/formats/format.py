@@ -7,13 +7,16 @@ memory is bounded by a part, and the result does not depend on how many processe
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
@@ -188,6 +191,8 @@ class Joined:
 
     files: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """Of files whose SHA-256 is known already."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,48 @@ def fragments(scratch: Path, name: str, parts: Sequence[PartDone]) -> Iterator[P
         path = fragment_path(scratch, name, part.number)
         if path.exists():
             yield path
+
+
+class SharedFile:
+    """A large file of the export; a context. Its SHA-256 is taken while it is written: to read it again takes as long."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+        # Both let go of the interpreter: a block is written and hashed at one time.
+        self._hashing = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hashing.shutdown()
+        self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far."""
+        return self._digest.hexdigest()
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write more to the end of it."""
+        hashed = self._hashing.submit(self._digest.update, content)
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
+        hashed.result()
+
+    def append(self, piece: Path) -> None:
+        """Write what a file holds to the end of it."""
+        with piece.open("rb", buffering=0) as file:
+            block = memoryview(bytearray(_BLOCK))
+            while size := file.readinto(block):
+                self.write(block[:size])
+
+
+_BLOCK = 1 << 20
 
 
 def append_file(source: Path, target: IO[bytes]) -> None:

@@ -30,13 +30,13 @@ SCHEMA: Schema = (
     ("review_status", "string"), ("n_labels", "int64"), ("n_agreeing", "int64"), ("ground_truth", "bool"),
     ("split", "string"), ("policy", "string"), ("dataset_id", "string"),
 )  # fmt: skip
-_OF_EXAMPLE = (
-    "task_id", "annotation_id", "version", "annotator", "at", "rev_hash", "review_status", "n_labels", "n_agreeing",
-    "ground_truth", "split",
-)  # fmt: skip
-_OF_OBJECT = (
-    "file", "object", "region_id", "control", "label", "class_id", "confidence", "source", "origin",
-)  # fmt: skip
+_TYPES = dict(SCHEMA)
+#: Columns about the label as a whole, and what the example calls them.
+_OF_EXAMPLE = {
+    "task_id": "task_id", "annotation_id": "annotation_id", "version": "shown_serving_id", "annotator": "annotator",
+    "at": "at", "rev_hash": "rev_hash", "review_status": "review_status", "n_labels": "n_labels",
+    "n_agreeing": "n_agreeing", "ground_truth": "ground_truth", "split": "split",
+}  # fmt: skip
 
 
 def source_of(example: Example, origin: str | None) -> str:
@@ -61,14 +61,17 @@ def standing_of(example: Example, region: Region) -> tuple[str, float | None]:
 
 
 class Provenance:
-    """The rows of one part, in columns."""
+    """The rows of one part: what was noted, made into columns at once."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, list[Any]] = {name: [] for name in _OF_OBJECT}
+        self._regions: list[Region] = []
+        self._labels: list[str] = []
+        self._class_ids: list[int | None] = []
+        self._files: list[str] = []
+        self._numbers: list[int | None] = []
         self._of: list[int] = []
         """Of each object the row of its example."""
-        self._examples: list[tuple[Any, ...]] = []
-        self._last: Example | None = None
+        self._examples: list[Example] = []
         self._made: tuple[pa.Table, pa.Table] | None = None
 
     def __len__(self) -> int:
@@ -84,34 +87,19 @@ class Provenance:
         self, example: Example, objects: Sequence[tuple[Region, str, int | None]], file: str, first: int | None
     ) -> None:
         """Note objects of one file; see `Part.several`."""
-        count, columns = len(objects), self._objects
+        count = len(objects)
         regions, labels, class_ids = zip(*objects, strict=True)
-        origins = [region.get("origin") for region in regions]
-        columns["file"] += [file] * count
-        columns["object"] += [None] * count if first is None else range(first, first + count)
-        columns["region_id"] += [region.get("id") for region in regions]
-        columns["control"] += [region.get("from_name") for region in regions]
-        columns["label"] += labels
-        columns["class_id"] += class_ids
-        columns["origin"] += origins
-        if example.source == "consensus" or "prediction" in origins:
-            sources, confidences = zip(*(standing_of(example, region) for region in regions), strict=True)
-            columns["source"] += sources
-            columns["confidence"] += confidences
-        else:
-            columns["source"] += [example.source] * count
-            columns["confidence"] += [None] * count
+        self._regions += regions
+        self._labels += labels
+        self._class_ids += class_ids
+        self._files += [file] * count
+        self._numbers += [None] * count if first is None else range(first, first + count)
         self._of += [self._index(example)] * count
 
     def _index(self, example: Example) -> int:
         """The row of an example; what is added comes example by example."""
-        if example is not self._last:
-            self._last = example
-            self._examples.append((
-                example.task_id, example.annotation_id, example.shown_serving_id, example.annotator, example.at,
-                example.rev_hash, example.review_status, example.n_labels, example.n_agreeing, example.ground_truth,
-                example.split,
-            ))  # fmt: skip
+        if not self._examples or example is not self._examples[-1]:
+            self._examples.append(example)
         return len(self._examples) - 1
 
     def frame(self) -> pl.DataFrame | None:
@@ -135,21 +123,43 @@ class Provenance:
                     writer.write_table(table)
 
     def _tables(self) -> tuple[pa.Table, pa.Table]:
+        """(the objects, their examples)"""
         import pyarrow as pa
 
-        if self._made is not None and len(self._made[0]) == len(self):
-            return self._made
-        objects: dict[str, Sequence[Any]] = dict(self._objects)
-        types, reached = dict(SCHEMA), Counter[str]()
-        if None in objects["object"]:
-            objects["object"] = _numbered(objects["file"], objects["object"], reached)
-        told = dict(zip(_OF_EXAMPLE, zip(*self._examples, strict=True), strict=True))
-        made = []
-        for columns, more in ((objects, {_NUMBERED: orjson.dumps(reached)}), (told, None)):
-            schema = arrow_schema([(name, type_) for name, type_ in SCHEMA if name in columns]).with_metadata(more)
-            made.append(pa.table([arrow_column(columns[name], types[name]) for name in schema.names], schema=schema))
-        self._made = made[0], made[1]
+        if self._made is None or len(self._made[0]) != len(self):
+            reached = Counter[str]()
+            tables = []
+            for columns in (self._object_columns(reached), self._example_columns()):
+                schema = arrow_schema([(name, type_) for name, type_ in SCHEMA if name in columns])
+                arrays = [arrow_column(columns[name], _TYPES[name]) for name in schema.names]
+                tables.append(pa.table(arrays, schema=schema.with_metadata({_NUMBERED: orjson.dumps(reached)})))
+            self._made = tables[0], tables[1]
         return self._made
+
+    def _object_columns(self, reached: Counter[str]) -> dict[str, Sequence[Any]]:
+        regions, examples = self._regions, self._examples
+        origins = [region.get("origin") for region in regions]
+        if "prediction" in origins or any(example.source == "consensus" for example in examples):
+            standing: list[tuple[str, float | None]] = [
+                standing_of(examples[at], region) for at, region in zip(self._of, regions, strict=True)
+            ]
+        else:
+            plain = [(example.source, None) for example in examples]
+            standing = [plain[at] for at in self._of]
+        return {
+            "file": self._files,
+            "object": _numbered(self._files, self._numbers, reached) if None in self._numbers else self._numbers,
+            "region_id": [region.get("id") for region in regions],
+            "control": [region.get("from_name") for region in regions],
+            "label": self._labels,
+            "class_id": self._class_ids,
+            "confidence": [confidence for _, confidence in standing],
+            "source": [source for source, _ in standing],
+            "origin": origins,
+        }
+
+    def _example_columns(self) -> dict[str, Sequence[Any]]:
+        return {name: [getattr(each, of) for each in self._examples] for name, of in _OF_EXAMPLE.items()}
 
 
 #: In the metadata of a part's objects: of each file whose objects are numbered on from part to part, how many it has.
@@ -185,8 +195,8 @@ def join_provenance(target: Path, pieces: Iterable[Path], policy: str, dataset_i
                     numbers = pc.if_else(pc.equal(objects["file"], file_name), pc.add(numbers, offset), numbers)
                 reached.update(here)
                 of_examples = examples.take(objects[_ROW])
-                columns = {name: objects[name] for name in _OF_OBJECT}
-                columns |= {name: of_examples[name] for name in _OF_EXAMPLE} | {"object": numbers}
+                columns = {name: table[name] for table in (objects, of_examples) for name in table.schema.names}
+                columns["object"] = numbers
                 for name, said in (("policy", policy), ("dataset_id", dataset_id)):
                     columns[name] = arrow_column([said] * len(objects), "string")
                 writer.write_table(pa.table([columns[name] for name in schema.names], schema=schema))

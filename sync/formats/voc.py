@@ -141,23 +141,24 @@ def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> s
     if not drawn:
         return ""
     exact = orjson.dumps([box for _, box, _, _ in drawn])[2:-2].decode().split("],[")
+    marks, size, classes, names = image.marks, image.size, details.classes, image.names
     found: list[str] = []
     noted: list[tuple[Region, str, int]] = []
     for (region, box, cut, labels), numbers in zip(drawn, exact, strict=True):
-        xmin, ymin, xmax, ymax = whole_pixels(*box, image.size)
-        origin = region.get("origin")
-        marked = bool(image.marks) and DIFFICULT in image.marks.get(str(region.get("id")), ())
+        xmin, ymin, xmax, ymax = whole_pixels(*box, size)
+        region_id, origin = region.get("id"), region.get("origin")
+        difficult = "1" if marks and DIFFICULT in marks.get(str(region_id), ()) else "0"
         told = (
-            f"\t\t<pose>Unspecified</pose>\n\t\t<truncated>{cut:d}</truncated>\n"
-            f"\t\t<difficult>{marked:d}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
+            f"\t\t<pose>Unspecified</pose>\n\t\t<truncated>{'1' if cut else '0'}</truncated>\n"
+            f"\t\t<difficult>{difficult}</difficult>\n\t\t<bndbox>\n\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
             f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n\t\t<labelloop "
-            f"region={xml_attribute(region.get('id'))} control={repeated_attribute(region['from_name'])} "
+            f"region={xml_attribute(region_id)} control={repeated_attribute(region['from_name'])} "
             f"origin={repeated_attribute(origin) if type(origin) is str else xml_attribute(origin)} "
             f'bounds="{numbers}"/>\n\t</object>\n'
         )
         for label in labels:
-            found.append(f"\t<object>\n\t\t<name>{image.names[label]}</name>\n{told}")
-            noted.append((region, label, details.classes[label]))
+            found.append(f"\t<object>\n\t\t<name>{names[label]}</name>\n{told}")
+            noted.append((region, label, classes[label]))
     part.several(image.example, noted, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml", 1)
     return "".join(found)
 
