@@ -51,11 +51,11 @@ def export_dataset(
     plan = make_plan(form, found.config, given, found.classes if classes is None else classes)
     # That two images claim one name is rare, and found on the way: then all is written again. Copies of images are not.
     twice = claimed_twice(found) if given.images else frozenset()
-    with PartRunner(workers if found.size_bytes() > PartRunner.SMALL else 1, format) as runner:
-        try:
-            report = _exported(form, plan, found, twice, out_dir, runner, fetch, progress)
-        except _NamesClash as clash:
-            report = _exported(form, plan, found, clash.twice, out_dir, runner, fetch, progress)
+    several = workers if found.size_bytes() > PartRunner.SMALL else 1
+    try:
+        report = _exported(form, plan, found, twice, out_dir, several, fetch, progress)
+    except _NamesClash as clash:
+        report = _exported(form, plan, found, clash.twice, out_dir, several, fetch, progress)
     if progress is not None:
         progress(1.0, "done")
     return report
@@ -75,13 +75,14 @@ def _exported(
     source: Source,
     twice: frozenset[str],
     out_dir: Path,
-    runner: PartRunner,
+    workers: int,
     fetch: Fetch | None,
     progress: Progress | None,
 ) -> ExportReport:
     """Write all parts and what is made of them; `twice` are name keys that two images claim."""
     keys = image_keys(plan.config)
-    with whole_folder(out_dir) as folder:
+    # The processes end first: none writes into a folder that goes.
+    with whole_folder(out_dir) as folder, PartRunner(workers, form.name) as runner:
         scratch = folder / ".parts"
         scratch.mkdir()
         desk = MediaDesk(fetch, keys) if fetch is not None else None
