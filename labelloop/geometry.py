@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: A polygon as plain pairs: with a handful of corners several times as fast as an array.
 Points = Sequence[Sequence[float]]
+_INFINITE = math.inf
 
 
 def rectangle_points(value: Mapping[str, Any], width: float, height: float) -> list[tuple[float, float]]:
@@ -118,7 +119,7 @@ def upright_box(value: Mapping[str, Any], width: float, height: float) -> tuple[
         x1, y1 = x0 + value["width"] * width / 100, y0 + value["height"] * height / 100
     except (KeyError, TypeError, OverflowError):
         return None
-    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+    if not (-_INFINITE < x0 < x1 < _INFINITE and -_INFINITE < y0 < y1 < _INFINITE):
         return None
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
         return x0, y0, x1, y1

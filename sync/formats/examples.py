@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -150,6 +151,7 @@ def addresses_of(data: Mapping[str, Any], keys: Sequence[ImageKey]) -> Iterator[
 _LOCAL = "/data/local-files/?d="
 
 
+@lru_cache(maxsize=256)
 def media_path(address: str) -> str:
     """The path of a media address without server, query or leading slash, safe below any folder.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from labelloop.errors import UsageError
 from labelloop.label_config import CONTROL_TAGS, Control, LabelConfig, parse_label_config
@@ -94,6 +93,8 @@ class WantedControl:
 
 def config_for(object_tag: str, data_key: str, controls: Sequence[WantedControl]) -> LabelConfig:
     """A label config with one object (`Image` or `Text`, named like its data key) and these controls."""
+    from xml.sax.saxutils import quoteattr
+
     lines = ["<View>", f"  <{object_tag} name={quoteattr(data_key)} value={quoteattr('$' + data_key)}/>"]
     for control in controls:
         value_tag = CONTROL_TAGS[control.tag][0]

@@ -21,9 +21,11 @@ from sync.formats.flags import DIFFICULT, Marks, flag_controls, marks_of
 from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments, small_file
 from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.voc_boxes import bounds_of, whole_pixels
-from sync.formats.voc_reading import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS
 from sync.formats.xml_text import repeated_attribute, xml_attribute, xml_text
 
+ANNOTATIONS, IMAGES, SETS, LABELMAP = "Annotations", "JPEGImages", "ImageSets/Main", "labelmap.txt"
+#: What the files name as the database that an image is from.
+OUR_DATABASE = "Label Studio"
 _TRAINVAL = "trainval"
 _BOXES = "RectangleLabels"
 

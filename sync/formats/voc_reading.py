@@ -20,11 +20,9 @@ from sync.formats.flags import DIFFICULT, flag_choice, flag_region, wanted_flags
 from sync.formats.image_reading import ImageFiles, Unfit, box_value, fitting_control, percents, size_told
 from sync.formats.reading import Labelled, LabelledItem, Unread, WantedControl, config_for, control_for, region_for
 from sync.formats.text_reading import split_named
+from sync.formats.voc import ANNOTATIONS, IMAGES, LABELMAP, OUR_DATABASE, SETS
 from sync.formats.voc_boxes import corners_of
 
-ANNOTATIONS, IMAGES, SETS, LABELMAP = "Annotations", "JPEGImages", "ImageSets/Main", "labelmap.txt"
-#: What our own files name as the database that an image is from.
-OUR_DATABASE = "Label Studio"
 #: Bytes of a file that describes one image; more is something else.
 _MOST = 64 << 20
 _SIDES = ("xmin", "ymin", "xmax", "ymax")

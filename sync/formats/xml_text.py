@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 #: Everything else is harmless as it is: most texts are.
 _TO_ESCAPE = re.compile("[&<>\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -17,6 +16,8 @@ def xml_text(text: str) -> str:
     """Text between tags; a character that XML forbids becomes U+FFFD."""
     if not _TO_ESCAPE.search(text):
         return text
+    from xml.sax.saxutils import escape  # it brings all of HTTP with it
+
     return escape(_FORBIDDEN.sub("\ufffd", text), {"\r": "&#13;"})
 
 
@@ -25,6 +26,8 @@ def xml_attribute(value: Any) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
     if _PLAIN.fullmatch(text):
         return f'"{text}"'
+    from xml.sax.saxutils import quoteattr
+
     return quoteattr(_FORBIDDEN.sub("\ufffd", text))
 
 
