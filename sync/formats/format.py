@@ -90,7 +90,7 @@ class Part:
             os.makedirs(parent, exist_ok=True)
             self._made.add(parent)
         # Thousands of small files: a file object would cost more than the file.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        file = os.open(path, _NEW_FILE, 0o666)
         try:
             while content:
                 content = content[os.write(file, content) :]
@@ -272,6 +272,7 @@ class SharedFile:
 
 
 _BLOCK = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 def append_file(source: Path, target: IO[bytes]) -> None:

@@ -41,12 +41,13 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """What an image's objects need: its task, (width, height), the marks of regions, the names of classes as XML."""
+    """What an image's objects need: its task, (width, height), marks of regions, names of classes as XML, its file."""
 
     example: Example
     size: tuple[int, int]
     marks: Marks
     names: Mapping[str, str]
+    file: str
 
 
 def plan_voc(plan: Plan) -> Details:
@@ -64,6 +65,7 @@ def write_voc(plan: Plan, examples: Iterable[Example], part: Part) -> None:
     """A file per image, and its name in the list of its split."""
     details: Details = plan.details
     names = {name: xml_text(name) for name in details.classes}
+    lists: dict[str, list[str]] = {}
     for example in examples:
         marks = marks_of(example.result, details.flags)
         split, task_id = example.split, example.task_id
@@ -81,14 +83,16 @@ def write_voc(plan: Plan, examples: Iterable[Example], part: Part) -> None:
             if plan.options.images:
                 part.copy_image(picture, FORMAT.place(split, picture.name), task_id)
             stem = stem_of(picture.name)
-            objects = _objects(details, picture, _Image(example, size, marks, names), part) if size is not None else ""
-            part.write(f"{ANNOTATIONS}/{stem}.xml", _document(plan, example, picture, size, objects))
-            part.fragment(f"{SETS}/{split}.txt").write(f"{stem}\n".encode())
-            if split != "test":
-                part.fragment(f"{SETS}/{_TRAINVAL}.txt").write(f"{stem}\n".encode())
+            file = f"{ANNOTATIONS}/{stem}.xml"
+            objects = _objects(details, picture, _Image(example, size, marks, names, file), part) if size else ""
+            part.write(file, _document(plan, example, picture, size, objects))
+            for name in (split,) if split == "test" else (split, _TRAINVAL):
+                lists.setdefault(name, []).append(stem)
             part.item(split)
         for region in _lost(example):
             part.skip(task_id, no_place_for(region, "VOC"))
+    for name, stems in lists.items():
+        part.fragment(f"{SETS}/{name}.txt").write("".join([f"{stem}\n" for stem in stems]).encode())
 
 
 def stem_of(name: str) -> str:
@@ -161,7 +165,7 @@ def _objects(details: Details, picture: Picture, image: _Image, part: Part) -> s
         for label in labels:
             found.append(f"\t<object>\n\t\t<name>{names[label]}</name>\n{told}")
             noted.append((region, label, classes[label]))
-    part.several(image.example, noted, f"{ANNOTATIONS}/{stem_of(picture.name)}.xml", 1)
+    part.several(image.example, noted, image.file, 1)
     return "".join(found)
 
 
