@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,23 +195,51 @@ def _widened(piece: Path, columns: Sequence[str], wanted: Sequence[str]) -> pl.D
 
 def count_csv(plan: Plan, folder: Path) -> tuple[int, int]:
     """(tasks, labels) as they lie on the disk."""
-    import polars as pl
+    import pyarrow as pa
 
     details: Details = plan.details
-    rows = pl.scan_csv(folder / FILE, infer_schema=False)
-    counted = [_labels_in(control) for control in details.choices] or [pl.col("kind").count()]
-    found = rows.select(pl.col("task_id").n_unique(), *counted)
-    tasks, *labels = found.collect(engine="streaming").row(0)
-    return tasks, sum(labels)
+    counted = {LABEL + control.name: takes_several(control) for control in details.choices} or {"kind": False}
+    block = _BLOCK
+    while True:
+        try:
+            return _counted(folder / FILE, counted, block)
+        except pa.ArrowInvalid:
+            # A row that is longer than a block; it is read whole.
+            if block > (folder / FILE).stat().st_size:
+                raise
+            block *= 8
 
 
-def _labels_in(control: Control) -> pl.Expr:
-    import polars as pl
+_BLOCK = 1 << 18
 
-    column = pl.col(LABEL + control.name)
-    if takes_several(control):
-        return column.str.json_decode(pl.List(pl.String)).list.len().sum().alias(control.name)
-    return column.count()
+
+def _counted(path: Path, columns: Mapping[str, bool], block: int) -> tuple[int, int]:
+    """(tasks, whose rows stand together; filled cells of some columns, or what is in the JSON lists of their cells)"""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    names = ["task_id", *columns]
+    tasks, labels, last = 0, 0, None
+    with arrow_csv.open_csv(
+        path,
+        arrow_csv.ReadOptions(use_threads=False, block_size=block),
+        arrow_csv.ParseOptions(newlines_in_values=True),
+        arrow_csv.ConvertOptions(
+            include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True,
+            null_values=[""],
+        ),
+    ) as batches:  # fmt: skip
+        for batch in batches:
+            for task_id, _ in groupby(batch["task_id"].to_pylist()):
+                tasks += task_id != last
+                last = task_id
+            for name, listed in columns.items():
+                cells = batch[name]
+                if listed:
+                    labels += sum(len(orjson.loads(cell)) for cell in cells.to_pylist() if cell is not None)
+                else:
+                    labels += len(cells) - cells.null_count
+    return tasks, labels
 
 
 def losses_of_csv(plan: Plan) -> tuple[str, ...]:

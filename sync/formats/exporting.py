@@ -133,9 +133,10 @@ def _finished(
     joined = form.join(plan, folder, scratch, done)
     n_skipped = _join_skipped(folder, scratch, done)
     listed = [*joined.files, *([SKIPPED] if n_skipped else [])]
+    counted = runner.beside(form.count, plan, folder)
     unknown = [name for name in listed if name not in joined.hashes]
     hashes = [(name, runner.beside(_sha256, folder / name)) for name in unknown]
-    there = form.count(plan, folder)
+    there = counted.result()
     if there != (items.total(), objects.total()):
         raise DataError(
             f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "

@@ -123,7 +123,7 @@ class PartRunner:
     SMALL = 8 << 20
 
     def __init__(self, workers: int, format: str) -> None:
-        self._workers, self._format = workers, format
+        self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
             context = multiprocessing.get_context(_start_method())
@@ -163,9 +163,6 @@ class PartRunner:
                 running.append((job, self.beside(write_part, job)))
             if not running:
                 return
-            if self._pool is not None:
-                # For what is done at the end; meanwhile this process has nothing else to do.
-                _import_libraries(self._format)
             job, future = running.popleft()
             done, unsized = future.result()
             if desk is not None and unsized:
@@ -182,13 +179,8 @@ def _begin(parent: int) -> None:
 
 
 def _warm(format: str) -> None:
-    """Import what writing a part takes."""
-    import_module("pyarrow")
-    _import_libraries(format)
-
-
-def _import_libraries(format: str) -> None:
-    for library in load_format(format).libraries:
+    """Import what writing a format takes."""
+    for library in ("pyarrow", *load_format(format).libraries):
         import_module(library)
 
 

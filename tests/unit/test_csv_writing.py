@@ -185,6 +185,22 @@ def test_parts_with_other_keys_fit_under_one_header(tmp_path: Path) -> None:
     assert [item.data for item in items] == [each["data"] for each in tasks]
 
 
+def test_cells_that_are_longer_than_what_is_counted_at_once(tmp_path: Path) -> None:
+    text = "long\n" * 500_000
+    tasks = [task(1, {"text": "short"}, [span("short", 0, 5, "a")]), task(2, {"text": text}, [span(text, 0, 4, "b")])]
+    _, report = exported(tmp_path, "csv", tasks, TEXTS)
+    assert (report.items, report.objects) == (2, 2)
+
+
+@pytest.mark.parametrize("label", ["NA", "null", "nan", "N/A", "None"])
+def test_a_class_may_be_called_like_nothing(tmp_path: Path, label: str) -> None:
+    text = "one"
+    out, report = exported(tmp_path, "csv", [task(1, {"text": text}, [span(text, 0, 3, label)])], TEXTS)
+    assert (report.items, report.objects) == (1, 1)
+    (row,) = rows_of(out)
+    assert row["label"] == label
+
+
 def test_data_that_is_no_table_is_refused_with_a_way_out(tmp_path: Path) -> None:
     tasks = [task(1, {"image": "a.png"} | {f"k{n}": n for n in range(1000)}, [])]
     with pytest.raises(DataError, match=r"1001 different keys.*data=json"):
