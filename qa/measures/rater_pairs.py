@@ -1,0 +1,116 @@
+"""Every pair of raters over the units that both judged: how often they agree, and Cohen's kappa.
+
+Cohen 1960 (kappa), Cohen 1968 (weighted kappa; linear weights |i-j| and quadratic weights (i-j)^2 as disagreement).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from qa.measures.chance import MOST_VALUES, NO_UNITS, ONE_VALUE
+from qa.measures.coefficients import Coefficient, measured, undefined
+from qa.measures.ratings import Floats, Ints, Ratings
+
+Weights = Literal["none", "linear", "quadratic"]
+
+REPEATED = "repeated_ratings"
+#: Cells of the tables of pairs by values that are held at a time.
+_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class RaterPairs:
+    """Pairs of raters that share a unit, one entry each: raters as places among the names (first < second), shared units,
+    how many of those they agree on, and Cohen's kappa (nan where it is undefined).
+    """
+
+    first: Ints
+    second: Ints
+    shared: Ints
+    agreeing: Ints
+    kappa: Floats
+
+    @property
+    def mean_kappa(self) -> Coefficient:
+        """The kappas, each weighted by the units that its pair shares; undefined ones are left out."""
+        units = int(self.shared.sum())
+        known = ~np.isnan(self.kappa)
+        if not len(self.shared):
+            return undefined(NO_UNITS)
+        if not known.any():
+            return undefined(ONE_VALUE, units, len(self.shared))
+        weights = self.shared[known]
+        return measured(
+            float((self.kappa[known] * weights).sum() / weights.sum()), int(weights.sum()), int(known.sum())
+        )
+
+
+def rater_pairs(ratings: Ratings, weights: Weights = "none") -> RaterPairs:
+    """The pairs of raters that judged a unit both. Who judged a unit twice is a pair with others twice, never with themselves.
+
+    Of weighted kappas the values count by their place in order. ValueError for more than MOST_VALUES of them.
+    """
+    k, people = len(ratings.value_names), len(ratings.rater_names)
+    if k > MOST_VALUES:
+        raise ValueError(f"expected {MOST_VALUES} different values at most, got {k}")
+    pairs, left, right = _joined(ratings)
+    codes, at = np.unique(pairs, return_inverse=True)
+    shared = np.bincount(at, minlength=len(codes))
+    agreeing = np.bincount(at, weights=left == right, minlength=len(codes)).astype(np.int64)
+    disagreement = _disagreement(k, weights)
+    kappa = np.full(len(codes), np.nan)
+    order = np.argsort(at, kind="stable")
+    ends = np.cumsum(shared)
+    several = max(1, _CELLS // max(1, 2 * k))
+    for start in range(0, len(codes), several):
+        stop = min(start + several, len(codes))
+        those = order[(ends[start] - shared[start]) : ends[stop - 1]]
+        rows = at[those] - start
+        size = (stop - start) * k
+        given = [np.bincount(rows * k + said[those], minlength=size).reshape(-1, k) for said in (left, right)]
+        count = shared[start:stop].astype(np.float64)
+        seen = np.bincount(rows, weights=disagreement[left[those], right[those]], minlength=stop - start) / count
+        chance = ((given[0] @ disagreement) * given[1]).sum(axis=1) / count**2
+        kappa[start:stop] = np.where(
+            chance > 0, 1 - np.divide(seen, chance, out=np.zeros_like(seen), where=chance > 0), np.nan
+        )
+    return RaterPairs(codes // max(1, people), codes % max(1, people), shared, agreeing, kappa)
+
+
+def cohens_kappa_mean(ratings: Ratings, weights: Weights = "none") -> Coefficient:
+    """Cohen's kappa of every pair of raters, weighted by shared units; undefined when somebody judged a unit twice."""
+    if ratings.is_repeated:
+        return undefined(REPEATED)
+    return rater_pairs(ratings, weights).mean_kappa
+
+
+def _joined(ratings: Ratings) -> tuple[Ints, Ints, Ints]:
+    """(code of a pair, value of its first rater, value of its second) of every two judgments of a unit by two raters."""
+    units, raters, values = ratings.units, ratings.raters, ratings.values
+    people = max(1, len(ratings.rater_names))
+    found: list[tuple[Ints, Ints, Ints]] = []
+    for apart in range(1, int(ratings.sizes.max(initial=0))):
+        here = np.flatnonzero(units[apart:] == units[:-apart])
+        if not len(here):
+            break
+        a, b = raters[here], raters[here + apart]
+        u, v = values[here], values[here + apart]
+        turned = a > b
+        low, high = np.where(turned, b, a), np.where(turned, a, b)
+        left, right = np.where(turned, v, u), np.where(turned, u, v)
+        kept = low != high
+        found.append(((low * people + high)[kept], left[kept], right[kept]))
+    empty = np.zeros(0, np.int64)
+    if not found:
+        return empty, empty, empty
+    pairs, left, right = (np.concatenate(column) for column in zip(*found, strict=True))
+    return pairs, left, right
+
+
+def _disagreement(k: int, weights: Weights) -> Floats:
+    places = np.arange(k, dtype=np.float64)
+    steps = np.abs(places[:, None] - places[None, :])
+    return {"none": (steps > 0).astype(np.float64), "linear": steps, "quadratic": steps**2}[weights]
