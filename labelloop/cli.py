@@ -38,6 +38,7 @@ for command in (
     lineage.history,
     lineage.forget,
     labels.agreement,
+    labels.consensus,
     services.demo,
     services.up,
     services.down,

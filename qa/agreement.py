@@ -109,7 +109,7 @@ def measure_agreement(labels: pl.DataFrame, config: LabelConfig) -> AgreementRep
     "submitted", with `kind` other than "human" or without an annotator are left out and counted, as are all but the
     latest label per task and annotator. DataError names a missing column.
     """
-    kept, left_out = _current_labels(labels)
+    kept, left_out = current_labels(labels)
     rows = _by_task(kept)
     bases = {name: _split(rows, name) for name in BASES}
     counts = {name: sum(len(g) * (len(g) - 1) // 2 for g in groups) for name, groups in bases.items()}
@@ -146,7 +146,8 @@ def measure_agreement(labels: pl.DataFrame, config: LabelConfig) -> AgreementRep
 # -- which labels count -------------------------------------------------------------------------------------------
 
 
-def _current_labels(labels: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def current_labels(labels: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """(of each person and task the latest submitted label, how many others were left out by reason)"""
     missing = [name for name in REQUIRED_COLUMNS if name not in labels.columns]
     if missing:
         raise DataError(f"expected label columns {list(REQUIRED_COLUMNS)}, got {labels.columns}; add {missing}")
@@ -173,11 +174,16 @@ def _by_task(labels: pl.DataFrame) -> list[list[dict[str, Any]]]:
                 "annotation_id": row["annotation_id"],
                 "annotator": row["annotator"],
                 "shown": None if shown is None or shown is False else str(shown),
-                "result": orjson.loads(result) if isinstance(result, str | bytes) else list(result or []),
+                "result": result_of(result),
                 "data": orjson.loads(row["data"]) if row.get("data") else None,
             }
         )
     return list(tasks.values())
+
+
+def result_of(result: Any) -> list[Region]:
+    """The regions of a row, which are JSON or a list already."""
+    return orjson.loads(result) if isinstance(result, str | bytes) else list(result or [])
 
 
 def _split(tasks: Sequence[Sequence[dict[str, Any]]], basis: str) -> list[list[dict[str, Any]]]:

@@ -1,8 +1,9 @@
-"""Commands about labels: how far people agree."""
+"""Commands about labels: how far people agree, and what they say together."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,3 +43,44 @@ def agreement(
         runtime = open_runtime(settings)
         report = agreement_of(runtime, project_of(runtime, needed(project)))
     say(report.to_json(), as_json, agreement_text(report))
+
+
+def consensus(
+    project: Annotated[str | None, typer.Argument(metavar="PROJECT", help="id or title")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="a JSON export of Label Studio, or a CSV with task, annotator and label; instead of PROJECT"
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    method: Annotated[
+        Literal["majority", "dawid_skene", "one_coin"],
+        typer.Option("--method", help="votes, or a model of who errs how (Dawid and Skene), or of who errs how often"),
+    ] = "dawid_skene",
+    control: Annotated[str | None, typer.Option("--control", help="which <Choices>, where there are several")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """One answer for each task out of several people's, with its probability; from a project, an export file, or a CSV."""
+    from labelloop.label_config import parse_label_config
+    from qa.consensus.report import consensus_report, consensus_text
+    from qa.exports_reading import read_export
+    from qa.judgments import chosen_control, coded, judgments_of, read_judgments
+    from sync.quality import labels_frame
+
+    if file is not None and file.suffix.lower() == ".csv":
+        ratings, name = coded(read_judgments(file)), None
+    else:
+        if file is None:
+            runtime = open_runtime(settings)
+            row = project_of(runtime, needed(project))
+            labels, parsed = labels_frame(runtime, row), parse_label_config(row.label_config)
+        elif config is None:
+            raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
+        else:
+            labels, parsed = read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig"))
+        asked = chosen_control(parsed, control)
+        ratings, name = coded(judgments_of(labels, asked)), asked.name
+    report = consensus_report(ratings, method, name)
+    say(report, as_json, consensus_text(report))
