@@ -26,6 +26,7 @@ def dawid_skene(
     `smoothing` is added to every count of a confusion, so that what was never seen is not impossible (0: maximum
     likelihood, as published). It ends when a round adds less than `tolerance` to the mean log likelihood of a unit.
     """
+    ratings = ratings.by_unit
     k, people = len(ratings.value_names), len(ratings.rater_names)
     said = ratings.raters * k + ratings.values
     prior: Floats = np.zeros(k)
@@ -51,6 +52,7 @@ def one_coin(
     ratings: Ratings, *, smoothing: float = 0.01, tolerance: float = 1e-7, most_rounds: int = 200
 ) -> Consensus:
     """The same with one probability for each rater, of being right; for few judgments of many raters."""
+    ratings = ratings.by_unit
     k, people = len(ratings.value_names), len(ratings.rater_names)
     given = np.bincount(ratings.raters, minlength=people)
     at = np.arange(len(ratings))
@@ -73,7 +75,10 @@ def one_coin(
 
 
 def _rounds(ratings: Ratings, fit: _Fit, tolerance: float, most_rounds: int) -> Floats:
-    """The probability of each value of each unit; it begins with the shares of the votes, as published."""
+    """The probability of each value of each unit; it begins with the shares of the votes, as published.
+
+    `ratings` are in order of their units.
+    """
     posterior = _shares(votes_of(ratings))
     if not len(ratings):
         return posterior

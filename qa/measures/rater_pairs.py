@@ -57,26 +57,29 @@ def rater_pairs(ratings: Ratings, weights: Weights = "none") -> RaterPairs:
     if k > MOST_VALUES:
         raise ValueError(f"expected {MOST_VALUES} different values at most, got {k}")
     pairs, left, right = _joined(ratings)
-    codes, at = np.unique(pairs, return_inverse=True)
+    codes, at = _places(pairs, people)
     shared = np.bincount(at, minlength=len(codes))
     agreeing = np.bincount(at, weights=left == right, minlength=len(codes)).astype(np.int64)
     disagreement = _disagreement(k, weights)
     kappa = np.full(len(codes), np.nan)
-    order = np.argsort(at, kind="stable")
-    ends = np.cumsum(shared)
     several = max(1, _CELLS // max(1, 2 * k))
+    # Where not all tables fit, the pairs go in order, some of them at a time.
+    order = np.argsort(at, kind="stable") if len(codes) > several else None
+    ends = np.cumsum(shared)
     for start in range(0, len(codes), several):
         stop = min(start + several, len(codes))
-        those = order[(ends[start] - shared[start]) : ends[stop - 1]]
-        rows = at[those] - start
+        those = slice(None) if order is None else order[(ends[start] - shared[start]) : ends[stop - 1]]
+        rows, a, b = at[those] - start, left[those], right[those]
         size = (stop - start) * k
-        given = [np.bincount(rows * k + said[those], minlength=size).reshape(-1, k) for said in (left, right)]
+        given = [np.bincount(rows * k + said, minlength=size).reshape(-1, k) for said in (a, b)]
         count = shared[start:stop].astype(np.float64)
-        seen = np.bincount(rows, weights=disagreement[left[those], right[those]], minlength=stop - start) / count
+        if weights == "none":
+            seen = 1.0 - agreeing[start:stop] / count
+        else:
+            seen = np.bincount(rows, weights=disagreement[a, b], minlength=stop - start) / count
         chance = ((given[0] @ disagreement) * given[1]).sum(axis=1) / count**2
-        kappa[start:stop] = np.where(
-            chance > 0, 1 - np.divide(seen, chance, out=np.zeros_like(seen), where=chance > 0), np.nan
-        )
+        share = np.divide(seen, chance, out=np.zeros_like(seen), where=chance > 0)
+        kappa[start:stop] = np.where(chance > 0, 1 - share, np.nan)
     return RaterPairs(codes // max(1, people), codes % max(1, people), shared, agreeing, kappa)
 
 
@@ -89,7 +92,8 @@ def cohens_kappa_mean(ratings: Ratings, weights: Weights = "none") -> Coefficien
 
 def _joined(ratings: Ratings) -> tuple[Ints, Ints, Ints]:
     """(code of a pair, value of its first rater, value of its second) of every two judgments of a unit by two raters."""
-    units, raters, values = ratings.units, ratings.raters, ratings.values
+    ordered = ratings.by_unit
+    units, raters, values = ordered.units, ordered.raters, ordered.values
     people = max(1, len(ratings.rater_names))
     found: list[tuple[Ints, Ints, Ints]] = []
     for apart in range(1, int(ratings.sizes.max(initial=0))):
@@ -108,6 +112,15 @@ def _joined(ratings: Ratings) -> tuple[Ints, Ints, Ints]:
         return empty, empty, empty
     pairs, left, right = (np.concatenate(column) for column in zip(*found, strict=True))
     return pairs, left, right
+
+
+def _places(pairs: Ints, people: int) -> tuple[Ints, Ints]:
+    """(the codes that there are, the place of each among them)"""
+    if people**2 > 4 * len(pairs) + 1024:
+        codes, at = np.unique(pairs, return_inverse=True)
+        return codes, at
+    there = np.bincount(pairs, minlength=people**2) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[pairs]
 
 
 def _disagreement(k: int, weights: Weights) -> Floats:

@@ -8,7 +8,7 @@ bootstrap samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-#: Powers of the number of values up to here are exact keys of patterns.
-_KEYS = 1 << 62
+#: Keys of patterns are exact up to here, as integers and as floats.
+_KEYS, _EXACT = 1 << 62, 1 << 53
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Patterns:
 
 @dataclass(frozen=True)
 class Ratings:
-    """Judgments in order of their units, then values: codes from 0, and the names behind the codes, sorted.
+    """Judgments in any order: codes from 0, and the names behind the codes, sorted.
 
     Every value that was possible has a name, also one that nobody gave.
     """
@@ -73,14 +73,23 @@ class Ratings:
         return bool((of_rater[1:] == of_rater[:-1]).any())
 
     @cached_property
+    def by_unit(self) -> Ratings:
+        """The same judgments in order of their units, then values."""
+        order = np.argsort(self.units * max(1, len(self.value_names)) + self.values, kind="stable")
+        return replace(self, units=self.units[order], raters=self.raters[order], values=self.values[order])
+
+    @cached_property
     def patterns(self) -> Patterns:
         """What its units look like."""
-        sizes, k = self.sizes, max(1, len(self.value_names))
+        sizes, k = self.sizes, len(self.value_names)
+        base = int(sizes.max(initial=0)) + 1
+        if len(self) and base**k <= _EXACT:
+            return self._counted(base, k)
         first = np.cumsum(sizes) - sizes
-        found: list[tuple[Ints, NDArray[np.int64]]] = []
+        values = self.by_unit.values
+        found: list[tuple[Ints, Ints]] = []
         for size in np.unique(sizes).tolist():
-            rows = self.values[first[sizes == size][:, None] + np.arange(size)]
-            found.append(_distinct(rows, k))
+            found.append(_distinct(values[first[sizes == size][:, None] + np.arange(size)], max(1, k)))
         lengths = [np.full(len(counts), rows.shape[1], np.int64) for counts, rows in found]
         all_sizes = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
         return Patterns(
@@ -89,6 +98,21 @@ class Ratings:
             np.cumsum(all_sizes) - all_sizes,
             np.concatenate([rows.ravel() for _, rows in found]) if found else np.zeros(0, np.int64),
         )
+
+    def _counted(self, base: int, k: int) -> Patterns:
+        """The patterns from how often each value stands in a unit: digits of a number, so that nothing is sorted."""
+        powers = float(base) ** np.arange(k)
+        keys = np.bincount(self.units, weights=powers[self.values], minlength=len(self.unit_names)).astype(np.int64)
+        if base**k <= 4 * len(keys) + 1024:
+            counts = np.bincount(keys)
+            distinct = np.flatnonzero(counts)
+            counts = counts[distinct]
+        else:
+            distinct, counts = np.unique(keys, return_counts=True)
+        digits = distinct[:, None] // base ** np.arange(k, dtype=np.int64) % base
+        sizes = digits.sum(axis=1)
+        values = np.repeat(np.tile(np.arange(k), len(distinct)), digits.ravel())
+        return Patterns(counts.astype(np.int64), sizes, np.cumsum(sizes) - sizes, values)
 
 
 def ratings_of(
@@ -112,8 +136,7 @@ def ratings_of(
     unit_codes, unit_names = _coded(units)
     rater_codes, rater_names = _coded(raters)
     value_codes, value_names = _coded(values, possible)
-    order = np.argsort(unit_codes * max(1, len(value_names)) + value_codes, kind="stable")
-    return Ratings(unit_codes[order], rater_codes[order], value_codes[order], unit_names, rater_names, value_names)
+    return Ratings(unit_codes, rater_codes, value_codes, unit_names, rater_names, value_names)
 
 
 def _given(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -136,12 +159,21 @@ def _coded(column: Sequence[Any] | NDArray[Any], possible: Sequence[Any] = ()) -
     whole = np.concatenate([given, more]) if len(more) else given
     if not len(whole):
         return np.zeros(0, np.int64), whole
-    if whole.dtype.kind in "iu" and 0 <= (spread := int(whole.max()) - int(whole.min())) <= 4 * len(whole) + 1024:
-        low = int(whole.min())
-        shifted = whole.astype(np.int64) - low
-        there = np.bincount(shifted, minlength=spread + 1) > 0
-        places = np.cumsum(there) - 1
-        return places[shifted[:count]], (np.flatnonzero(there) + low).astype(whole.dtype)
+    if whole.dtype.kind == "f" and -_EXACT < float(whole.min()) <= float(whole.max()) < _EXACT:
+        numbers = whole.astype(np.int64)
+        if (numbers == whole).all():
+            codes, names = _coded(numbers)
+            return codes[:count], names.astype(whole.dtype)
+    if whole.dtype.kind in "iu":
+        low, high = int(whole.min()), int(whole.max())
+        if high - low <= 4 * len(whole) + 1024:
+            shifted = whole.astype(np.int64, copy=False)
+            shifted = shifted - low if low else shifted
+            there = np.zeros(high - low + 1, np.bool_)
+            there[shifted] = True
+            if there.all():
+                return shifted[:count], np.arange(low, high + 1).astype(whole.dtype)
+            return (np.cumsum(there) - 1)[shifted[:count]], (np.flatnonzero(there) + low).astype(whole.dtype)
     if whole.dtype.kind in "OU" and all(isinstance(each, str) for each in whole[:1000].tolist()):
         texts = pl.Series(whole.tolist(), dtype=pl.String)
         ranks = texts.rank("dense").to_numpy().astype(np.int64) - 1
