@@ -165,11 +165,21 @@ def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
         ("promote", "1", V1),
         ("rollback", "1"),
         ("agreement", "1"),
+        ("consensus", "1"),
     ],
     ids=" ".join,
 )
 def test_what_a_command_prints_is_valid(arguments: tuple[str, ...], said: Said) -> None:
     validate("project-create" if arguments[0] == "project" else arguments[0], said(*arguments))
+
+
+def test_the_consensus_of_a_project_is_of_its_labels_in_the_store(said: Said) -> None:
+    report = said("consensus", "Letters", "--method", "majority")
+    assert report["control"] == "label"
+    assert [(each["task"], each["label"], each["support"], each["judgments"]) for each in report["tasks"]] == [
+        (1, "praise", 2, 2),
+        (2, "praise", 1, 2),
+    ]
 
 
 def test_the_models_report_tells_finished_and_waiting_trainings_and_promotions(said: Said) -> None:
