@@ -59,7 +59,7 @@ def chosen_control(config: LabelConfig, name: str | None) -> Control:
     raise UsageError(f"expected one of the <Choices> about a task as a whole, {sorted(able)}; {said}")
 
 
-def coded(judgments: pl.DataFrame, possible: tuple[str, ...] = ()) -> Ratings:
+def coded(judgments: pl.DataFrame) -> Ratings:
     """Judgments with codes for names."""
     columns: list[Any] = [judgments[name].to_numpy() for name in COLUMNS]
-    return ratings_of(*columns, possible=possible)
+    return ratings_of(*columns)

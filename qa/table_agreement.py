@@ -12,16 +12,10 @@ from labelloop.errors import DataError
 from qa.judgments import coded
 from qa.measures.chance import Interval, Level, agreement_of
 from qa.measures.coefficients import Coefficient
-from qa.measures.rater_pairs import REPEATED, Weights, rater_pairs
+from qa.measures.rater_pairs import RaterPairs, Weights, rater_pairs
 from qa.measures.ratings import Ratings
 
 SCHEMA_VERSION = 2
-#: Cohen's kappas and their weights (Cohen 1960, 1968); those with weights where values have an order.
-_COHEN: Mapping[str, Weights] = {
-    "cohens_kappa_mean": "none",
-    "cohens_kappa_linear_mean": "linear",
-    "cohens_kappa_quadratic_mean": "quadratic",
-}
 
 
 def table_agreement(judgments: pl.DataFrame, level: Level, control: str = "label") -> dict[str, Any]:
@@ -42,31 +36,8 @@ def table_agreement(judgments: pl.DataFrame, level: Level, control: str = "label
         judgments = judgments.with_columns(numbers.alias("label"))
     ratings = coded(judgments)
     metrics = {name: _told(each) for name, each in agreement_of(ratings, level).items()}
-    repeated = ratings.is_repeated
-    pairs = []
-    for name, weights in _COHEN.items():
-        if weights != "none" and level == "nominal":
-            continue
-        if repeated:
-            metrics[name] = {"value": None, "ci": None, "n": 0, "reason": REPEATED}
-            continue
-        found = rater_pairs(ratings, weights)
-        metrics[name] = _told(Interval(found.mean_kappa))
-        if weights == "none":
-            people = ratings.rater_names
-            pairs = [
-                {
-                    "first": str(people[a]),
-                    "second": str(people[b]),
-                    "n": shared,
-                    "percent_agreement": agreeing / shared,
-                    "cohens_kappa": None if np.isnan(kappa) else kappa,
-                }
-                for a, b, shared, agreeing, kappa in zip(
-                    found.first.tolist(), found.second.tolist(), found.shared.tolist(), found.agreeing.tolist(),
-                    found.kappa.tolist(), strict=True,
-                )
-            ]  # fmt: skip
+    found = {name: rater_pairs(ratings, weights) for name, weights in _cohens(level).items()}
+    metrics |= {name: _told(Interval(each.mean_kappa)) for name, each in found.items()}
     report = {
         "type": "table",
         "level": level,
@@ -75,10 +46,34 @@ def table_agreement(judgments: pl.DataFrame, level: Level, control: str = "label
         "n_annotators": len(ratings.rater_names),
         "n_judgments": len(ratings),
         "metrics": metrics,
-        "pairs": pairs,
+        "pairs": _pairs(found["cohens_kappa_mean"], ratings),
         "per_class": _classes(ratings),
     }
     return {"schema_version": SCHEMA_VERSION, "controls": {control: report}}
+
+
+def _cohens(level: Level) -> dict[str, Weights]:
+    """Cohen's kappas and their weights (Cohen 1960, 1968); those with weights where values have an order."""
+    weighted: dict[str, Weights] = {"cohens_kappa_linear_mean": "linear", "cohens_kappa_quadratic_mean": "quadratic"}
+    return {"cohens_kappa_mean": "none", **(weighted if level != "nominal" else {})}
+
+
+def _pairs(found: RaterPairs, ratings: Ratings) -> list[dict[str, Any]]:
+    """Each pair of people; none where somebody judged a task twice."""
+    if found.repeated:
+        return []
+    people = [str(name) for name in ratings.rater_names.tolist()]
+    columns = (found.first, found.second, found.shared, found.agreeing, found.kappa)
+    return [
+        {
+            "first": people[a],
+            "second": people[b],
+            "n": shared,
+            "percent_agreement": agreeing / shared,
+            "cohens_kappa": None if np.isnan(kappa) else kappa,
+        }
+        for a, b, shared, agreeing, kappa in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def _told(found: Interval) -> dict[str, Any]:

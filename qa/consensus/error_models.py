@@ -82,11 +82,10 @@ def _rounds(ratings: Ratings, fit: _Fit, tolerance: float, most_rounds: int) -> 
     posterior = _shares(votes_of(ratings))
     if not len(ratings):
         return posterior
-    starts = np.cumsum(ratings.sizes) - ratings.sizes
     before = -np.inf
     for _ in range(most_rounds):
         log_prior, log_said = fit(posterior)
-        logs = log_prior + np.add.reduceat(log_said, starts, axis=0)
+        logs = log_prior + np.add.reduceat(log_said, ratings.starts, axis=0)
         most = logs.max(axis=1, keepdims=True)
         shares = np.exp(logs - most)
         sums = shares.sum(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ drawn together).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +83,8 @@ class _Table:
         self.scores = _scores(ratings, level)
         self.weights = _weights(self.scores, level) if level != "nominal" and self.k <= MOST_VALUES else None
         self._pairs = self.m * (self.m - 1)
+        # Shares of each pattern's pairs are the same in every bootstrap sample.
+        self._each = np.divide(1.0, self._pairs, out=np.zeros_like(self.m), where=self.two)
         self._equal = _over_pairs(every, lambda a, b: (a == b).astype(np.float64))
         if self.weights is not None:
             weights = self.weights
@@ -116,8 +118,7 @@ class _Table:
             names.append("gwet_ac2")
         if pairs == 0.0:
             return dict.fromkeys(names)
-        share = np.divide(self._equal, self._pairs, out=np.zeros_like(self._equal), where=self._pairs > 0)
-        observed = float((of_two * share).sum() / of_two.sum())
+        observed = float((of_two * (self._equal * self._each)).sum() / of_two.sum())
         mean = self._totals(np.divide(n, self.m, out=np.zeros_like(n), where=self.m > 0)) / n[self.m > 0].sum()
         found: dict[str, float | None] = {
             "percent_agreement": float((of_two * self._equal).sum() / pairs),
@@ -128,8 +129,7 @@ class _Table:
         if self.level != "nominal":
             found["gwet_ac2"] = None
             if self.weights is not None:
-                share = np.divide(self._weighted, self._pairs, out=np.zeros_like(share), where=self._pairs > 0)
-                observed = float((of_two * share).sum() / of_two.sum())
+                observed = float((of_two * (self._weighted * self._each)).sum() / of_two.sum())
                 found["gwet_ac2"] = self._gwet(observed, mean, float(self.weights.sum()))
         return found
 
@@ -228,6 +228,3 @@ def _all_ratios(scores: Floats, totals: Floats) -> float:
         block = slice(first, first + 1024)
         found += float(totals[block] @ (_ratio(scores[block][:, None], scores[None, :]) @ totals))
     return found
-
-
-Agreement = Mapping[str, Interval]

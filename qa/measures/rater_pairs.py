@@ -24,7 +24,7 @@ _CELLS = 20_000_000
 @dataclass(frozen=True)
 class RaterPairs:
     """Pairs of raters that share a unit, one entry each: raters as places among the names (first < second), shared units,
-    how many of those they agree on, and Cohen's kappa (nan where it is undefined).
+    how many of those they agree on, and Cohen's kappa (nan where it is undefined). `repeated`: somebody judged a unit twice.
     """
 
     first: Ints
@@ -32,16 +32,21 @@ class RaterPairs:
     shared: Ints
     agreeing: Ints
     kappa: Floats
+    repeated: bool
 
     @property
     def mean_kappa(self) -> Coefficient:
-        """The kappas, each weighted by the units that its pair shares; undefined ones are left out."""
-        units = int(self.shared.sum())
-        known = ~np.isnan(self.kappa)
+        """The kappas, each weighted by the units that its pair shares; undefined ones are left out.
+
+        Undefined when somebody judged a unit twice.
+        """
+        if self.repeated:
+            return undefined(REPEATED)
         if not len(self.shared):
             return undefined(NO_UNITS)
+        known = ~np.isnan(self.kappa)
         if not known.any():
-            return undefined(ONE_VALUE, units, len(self.shared))
+            return undefined(ONE_VALUE, int(self.shared.sum()), len(self.shared))
         weights = self.shared[known]
         return measured(
             float((self.kappa[known] * weights).sum() / weights.sum()), int(weights.sum()), int(known.sum())
@@ -56,7 +61,7 @@ def rater_pairs(ratings: Ratings, weights: Weights = "none") -> RaterPairs:
     k, people = len(ratings.value_names), len(ratings.rater_names)
     if k > MOST_VALUES:
         raise ValueError(f"expected {MOST_VALUES} different values at most, got {k}")
-    pairs, left, right = _joined(ratings)
+    pairs, left, right = ratings.meetings
     codes, at = _places(pairs, people)
     shared = np.bincount(at, minlength=len(codes))
     agreeing = np.bincount(at, weights=left == right, minlength=len(codes)).astype(np.int64)
@@ -80,38 +85,13 @@ def rater_pairs(ratings: Ratings, weights: Weights = "none") -> RaterPairs:
         chance = ((given[0] @ disagreement) * given[1]).sum(axis=1) / count**2
         share = np.divide(seen, chance, out=np.zeros_like(seen), where=chance > 0)
         kappa[start:stop] = np.where(chance > 0, 1 - share, np.nan)
-    return RaterPairs(codes // max(1, people), codes % max(1, people), shared, agreeing, kappa)
+    first, second = np.divmod(codes, max(1, people))
+    return RaterPairs(first, second, shared, agreeing, kappa, ratings.is_repeated)
 
 
 def cohens_kappa_mean(ratings: Ratings, weights: Weights = "none") -> Coefficient:
     """Cohen's kappa of every pair of raters, weighted by shared units; undefined when somebody judged a unit twice."""
-    if ratings.is_repeated:
-        return undefined(REPEATED)
     return rater_pairs(ratings, weights).mean_kappa
-
-
-def _joined(ratings: Ratings) -> tuple[Ints, Ints, Ints]:
-    """(code of a pair, value of its first rater, value of its second) of every two judgments of a unit by two raters."""
-    ordered = ratings.by_unit
-    units, raters, values = ordered.units, ordered.raters, ordered.values
-    people = max(1, len(ratings.rater_names))
-    found: list[tuple[Ints, Ints, Ints]] = []
-    for apart in range(1, int(ratings.sizes.max(initial=0))):
-        here = np.flatnonzero(units[apart:] == units[:-apart])
-        if not len(here):
-            break
-        a, b = raters[here], raters[here + apart]
-        u, v = values[here], values[here + apart]
-        turned = a > b
-        low, high = np.where(turned, b, a), np.where(turned, a, b)
-        left, right = np.where(turned, v, u), np.where(turned, u, v)
-        kept = low != high
-        found.append(((low * people + high)[kept], left[kept], right[kept]))
-    empty = np.zeros(0, np.int64)
-    if not found:
-        return empty, empty, empty
-    pairs, left, right = (np.concatenate(column) for column in zip(*found, strict=True))
-    return pairs, left, right
 
 
 def _places(pairs: Ints, people: int) -> tuple[Ints, Ints]:

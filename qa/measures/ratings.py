@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 #: Keys of patterns are exact up to here, as integers and as floats.
 _KEYS, _EXACT = 1 << 62, 1 << 53
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,17 @@ class Patterns:
 
     counts: Ints
     sizes: Ints
-    starts: Ints
     values: Ints
+
+    @cached_property
+    def starts(self) -> Ints:
+        """Where the values of each pattern begin."""
+        return np.cumsum(self.sizes) - self.sizes
 
     @cached_property
     def owners(self) -> Ints:
         """Of each of `values` the pattern that it belongs to."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
-    def pairable(self) -> Patterns:
-        """The patterns with two judgments or more."""
-        kept = self.sizes >= 2
-        sizes = self.sizes[kept]
-        starts = np.cumsum(sizes) - sizes
-        return Patterns(self.counts[kept], sizes, starts, self.values[kept[self.owners]])
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,11 @@ class Ratings:
         return bool((of_rater[1:] == of_rater[:-1]).any())
 
     @cached_property
+    def starts(self) -> Ints:
+        """Where the judgments of each unit begin, in `by_unit`."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
     def by_unit(self) -> Ratings:
         """The same judgments in order of their units, then values."""
         order = np.argsort(self.units * max(1, len(self.value_names)) + self.values, kind="stable")
@@ -85,19 +88,14 @@ class Ratings:
         base = int(sizes.max(initial=0)) + 1
         if len(self) and base**k <= _EXACT:
             return self._counted(base, k)
-        first = np.cumsum(sizes) - sizes
         values = self.by_unit.values
-        found: list[tuple[Ints, Ints]] = []
+        counts, lengths, given = [_NONE], [_NONE], [_NONE]
         for size in np.unique(sizes).tolist():
-            found.append(_distinct(values[first[sizes == size][:, None] + np.arange(size)], max(1, k)))
-        lengths = [np.full(len(counts), rows.shape[1], np.int64) for counts, rows in found]
-        all_sizes = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
-        return Patterns(
-            np.concatenate([counts for counts, _ in found]) if found else np.zeros(0, np.int64),
-            all_sizes,
-            np.cumsum(all_sizes) - all_sizes,
-            np.concatenate([rows.ravel() for _, rows in found]) if found else np.zeros(0, np.int64),
-        )
+            often, rows = _distinct(values[self.starts[sizes == size][:, None] + np.arange(size)], max(1, k))
+            counts.append(often)
+            lengths.append(np.full(len(often), size, np.int64))
+            given.append(rows.ravel())
+        return Patterns(np.concatenate(counts), np.concatenate(lengths), np.concatenate(given))
 
     def _counted(self, base: int, k: int) -> Patterns:
         """The patterns from how often each value stands in a unit: digits of a number, so that nothing is sorted."""
@@ -110,9 +108,27 @@ class Ratings:
         else:
             distinct, counts = np.unique(keys, return_counts=True)
         digits = distinct[:, None] // base ** np.arange(k, dtype=np.int64) % base
-        sizes = digits.sum(axis=1)
         values = np.repeat(np.tile(np.arange(k), len(distinct)), digits.ravel())
-        return Patterns(counts.astype(np.int64), sizes, np.cumsum(sizes) - sizes, values)
+        return Patterns(counts.astype(np.int64), digits.sum(axis=1), values)
+
+    @cached_property
+    def meetings(self) -> tuple[Ints, Ints, Ints]:
+        """Every two judgments of a unit by two raters: (code of the pair, value of the lower rater, value of the other).
+
+        The code is the lower rater's times the number of raters, plus the other's.
+        """
+        ordered = self.by_unit
+        units, raters, values = ordered.units, ordered.raters, ordered.values
+        pairs, left, right = [_NONE], [_NONE], [_NONE]
+        for apart in range(1, int(self.sizes.max(initial=0))):
+            here = np.flatnonzero(units[apart:] == units[:-apart])
+            here = here[raters[here] != raters[here + apart]]
+            turned = raters[here] > raters[here + apart]
+            low, high = np.where(turned, here + apart, here), np.where(turned, here, here + apart)
+            pairs.append(raters[low] * len(self.rater_names) + raters[high])
+            left.append(values[low])
+            right.append(values[high])
+        return np.concatenate(pairs), np.concatenate(left), np.concatenate(right)
 
 
 def ratings_of(
@@ -155,8 +171,7 @@ def _coded(column: Sequence[Any] | NDArray[Any], possible: Sequence[Any] = ()) -
     """(the place of each entry among the names, the names in order)"""
     given = np.asarray(column)
     count = len(given)
-    more = np.asarray(possible, dtype=given.dtype if len(possible) == 0 else None)
-    whole = np.concatenate([given, more]) if len(more) else given
+    whole = np.concatenate([given, np.asarray(possible)]) if len(possible) else given
     if not len(whole):
         return np.zeros(0, np.int64), whole
     if whole.dtype.kind == "f" and -_EXACT < float(whole.min()) <= float(whole.max()) < _EXACT:
