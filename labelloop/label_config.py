@@ -51,6 +51,11 @@ class Control:
     stored_as: Mapping[str, str] = field(default_factory=dict, compare=False)
     """What is stored for the classes that people see under another name: the alias by the value."""
 
+    @property
+    def per_region(self) -> bool:
+        """Whether it is about single regions rather than the task as a whole."""
+        return self.attributes.get("perRegion", "").lower() == "true"
+
     @cached_property
     def region_type(self) -> str:
         return CONTROL_TAGS[self.tag][1]

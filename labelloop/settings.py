@@ -329,6 +329,16 @@ def inherited_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("LABELLOOP_")}
 
 
+#: What libraries read to know how many threads to start.
+THREAD_COUNTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+
 def set_library_environment(values: Mapping[str, str]) -> None:
     """Set variables that a third-party library reads from the environment at its import; call before importing it."""
     os.environ.update(values)

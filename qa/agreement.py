@@ -283,7 +283,7 @@ def _mean(coefficients: Sequence[Coefficient]) -> Coefficient:
 def _unmeasured_reason(control: Control) -> str | None:
     if control.tag not in MEASURED_TAGS:
         return f"agreement on <{control.tag}> is not measured yet"
-    if control.attributes.get("perRegion", "").lower() == "true":
+    if control.per_region:
         return "choices of single regions are not measured yet"
     if control.tag == "Labels" and control.object_tag != "Text":
         return f"labels on <{control.object_tag}> are not measured yet; spans of <Text> are"

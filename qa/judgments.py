@@ -46,11 +46,7 @@ def judgments_of(labels: pl.DataFrame, control: Control) -> pl.DataFrame:
 
 def chosen_control(config: LabelConfig, name: str | None) -> Control:
     """The control of that name, or the only one that asks about tasks as wholes; UsageError with the names otherwise."""
-    able = {
-        control.name: control
-        for control in config.controls
-        if control.tag == "Choices" and control.attributes.get("perRegion", "").lower() != "true"
-    }
+    able = {control.name: control for control in config.controls if control.tag == "Choices" and not control.per_region}
     if name is not None and name in able:
         return able[name]
     if name is None and len(able) == 1:

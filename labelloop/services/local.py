@@ -24,7 +24,7 @@ from labelloop.services.readiness import http_ready, log_event_ready, owns_port,
 from labelloop.services.spec import ServiceSpec
 from labelloop.services.state import FolderLock, end_leftovers, read_state
 from labelloop.services.supervisor import Report, Supervisor
-from labelloop.settings import ServiceSettings, inherited_environment, service_environment
+from labelloop.settings import THREAD_COUNTS, ServiceSettings, inherited_environment, service_environment
 
 BACKENDS = ("yolo", "spacy_nlp", "sklearn_text", "rules")
 WORKERS: Mapping[str, tuple[str, ...]] = {
@@ -75,11 +75,10 @@ def with_running_services(services: ServiceSettings) -> ServiceSettings:
 def child_environment(services: ServiceSettings) -> dict[str, str]:
     """What the processes of this package start with: the settings, few threads, and nothing sent home."""
     threads = str(services.threads)
-    counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "POLARS_MAX_THREADS")
     return {
         **inherited_environment(),
         **service_environment(services),
-        **dict.fromkeys(counts, threads),
+        **dict.fromkeys(THREAD_COUNTS, threads),
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",

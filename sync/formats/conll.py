@@ -15,7 +15,7 @@ import orjson
 
 from sync.formats.conll_reading import SIDE
 from sync.formats.examples import SPLITS, Example
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, SharedFile, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, join_fragments
 from sync.formats.format_options import chosen_options
 from sync.formats.texts import ALL, Notes, Span, SpanClasses, notes_of, span_classes, spans_of, text_controls, texts_of
 from sync.formats.tokens import given_starts, given_tokens_between, line_starts, sentence_starts, tokens_between
@@ -158,12 +158,7 @@ def join_conll(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone
         if any(part.items.get(split) for part in parts)
         for name in (f"{split}.conll", f"{split}{SIDE}")
     ]
-    hashes = {}
-    for name in names:
-        with SharedFile(folder / name) as file:
-            for piece in fragments(scratch, name, parts):
-                file.append(piece)
-        hashes[name] = file.sha256
+    hashes = {name: join_fragments(folder, scratch, name, parts) for name in names}
     said = {"controls": list(details.spans.controls), "labels": list(details.spans.classes), "tags": dict(details.tags)}
     return Joined(tuple(names), {**said, **notes_of(parts)}, hashes)
 

@@ -25,11 +25,7 @@ LABEL, CONFIDENCE, SOURCE = "label.", "confidence.", "source."
 
 def task_choices(config: LabelConfig) -> tuple[Control, ...]:
     """The controls whose choices are about the task as a whole."""
-    return tuple(
-        control
-        for control in config.controls
-        if control.tag in CHOICES and control.attributes.get("perRegion", "").lower() != "true"
-    )
+    return tuple(control for control in config.controls if control.tag in CHOICES and not control.per_region)
 
 
 def takes_several(control: Control) -> bool:

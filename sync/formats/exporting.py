@@ -15,7 +15,7 @@ from labelloop.errors import DataError, UsageError
 from labelloop.label_config import LabelConfig
 from sync.formats import provenance
 from sync.formats.examples import ExportOptions, image_keys
-from sync.formats.format import ClassName, Format, PartDone, Plan, append_file, fragments
+from sync.formats.format import ClassName, Format, PartDone, Plan, fragments, join_fragments
 from sync.formats.image_names import Claims, claimed_twice
 from sync.formats.media import Fetch, MediaDesk
 from sync.formats.parts import Job, PartRunner
@@ -131,19 +131,18 @@ def _finished(
     pieces = list(fragments(scratch, provenance.FILE, done))
     rows = runner.beside(_with_provenance, folder / provenance.FILE, pieces, policy, dataset_id)
     joined = form.join(plan, folder, scratch, done)
-    n_skipped = _join_skipped(folder, scratch, done)
-    listed = [*joined.files, *([SKIPPED] if n_skipped else [])]
     counted = runner.beside(form.count, plan, folder)
-    unknown = [name for name in listed if name not in joined.hashes]
-    hashes = [(name, runner.beside(_sha256, folder / name)) for name in unknown]
+    n_skipped = sum(part.n_skipped for part in done)
+    known = {**joined.hashes, **({SKIPPED: join_fragments(folder, scratch, SKIPPED, done)} if n_skipped else {})}
+    hashes = [(name, runner.beside(_sha256, folder / name)) for name in joined.files if name not in known]
     there = counted.result()
     if there != (items.total(), objects.total()):
         raise DataError(
             f"wrote {items.total()} items with {objects.total()} objects as {form.name}, and read back {there[0]} "
             f"with {there[1]}; nothing was kept, please report this"
         )
-    made = {**joined.hashes, **{name: found.result() for name, found in [*hashes, (provenance.FILE, rows)]}}
-    files = {name: made[name] for name in [*listed, provenance.FILE]}
+    made = {**known, **{name: found.result() for name, found in [*hashes, (provenance.FILE, rows)]}}
+    files = {name: made[name] for name in (*joined.files, *([SKIPPED] if n_skipped else []), provenance.FILE)}
     shutil.rmtree(scratch)
     left_out = _summed(part.left_out for part in done)
     report = ExportReport(
@@ -169,15 +168,6 @@ def _summed(counts: Any) -> Counter[str]:
     for each in counts:
         total.update(each)
     return total
-
-
-def _join_skipped(folder: Path, scratch: Path, done: Sequence[PartDone]) -> int:
-    pieces = list(fragments(scratch, SKIPPED, done))
-    if pieces:
-        with (folder / SKIPPED).open("wb") as file:
-            for piece in pieces:
-                append_file(piece, file)
-    return sum(part.n_skipped for part in done)
 
 
 def _manifest(

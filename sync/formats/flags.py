@@ -74,4 +74,4 @@ def flag_region(region: Region, control: Control, choices: Sequence[str]) -> Reg
 
 
 def _per_region(control: Control) -> bool:
-    return control.tag == "Choices" and control.attributes.get("perRegion", "").lower() == "true"
+    return control.tag == "Choices" and control.per_region

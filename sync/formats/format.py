@@ -275,12 +275,14 @@ _BLOCK = 1 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
-def append_file(source: Path, target: IO[bytes]) -> None:
-    """Copy a file to the end of an open one."""
-    import shutil
-
-    with source.open("rb") as file:
-        shutil.copyfileobj(file, target, 1 << 20)
+def join_fragments(folder: Path, scratch: Path, name: str, parts: Sequence[PartDone]) -> str:
+    """Write a shared file that is nothing but its pieces one after the other; its SHA-256."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with SharedFile(target) as file:
+        for piece in fragments(scratch, name, parts):
+            file.append(piece)
+    return file.sha256
 
 
 def small_file(path: str) -> bytes:

@@ -40,21 +40,20 @@ class Claims:
         twice = _repeated(self.names)
         if not twice:
             return frozenset()
-        every = (key for data in _all_data(source) for key in _names(data, self.keys))
+        every = (key for _, data in _heads(source) for key in _names(data, self.keys))
         return frozenset(key for key in every if int.from_bytes(_digest(key), "little", signed=True) in twice)
 
 
 def claimed_twice(source: Source) -> frozenset[str]:
     """Name keys that two images of the source claim, found by reading all of it."""
     claims = Claims(image_keys(source.config))
-    for number in range(source.parts()):
-        for task_id, data in source.heads(number):
-            claims.add(task_id, data)
+    for task_id, data in _heads(source):
+        claims.add(task_id, data)
     return claims.checked(source)
 
 
-def _all_data(source: Source) -> Iterator[dict[str, Any]]:
-    return (data for number in range(source.parts()) for _, data in source.heads(number))
+def _heads(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    return (head for number in range(source.parts()) for head in source.heads(number))
 
 
 def _names(data: Mapping[str, Any], keys: Sequence[ImageKey]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from labelloop.label_config import LabelConfig
 from labelloop.values import Region
 from sync.formats.examples import Example
 from sync.formats.fitting import CONFIG, config_beside
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, SharedFile, fragments
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, join_fragments
 from sync.formats.format_options import chosen_options
 from sync.formats.label_table import OF_TASK, copied_images, offset_notes, told_of
 from sync.formats.provenance import standing_of
@@ -103,11 +103,9 @@ def _region(example: Example, region: Region, facts: ControlFacts | None, cells:
 
 def join_jsonl(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
     """The parts in their order, and the label config beside them."""
-    with SharedFile(folder / FILE) as file:
-        for piece in fragments(scratch, FILE, parts):
-            file.append(piece)
+    hashes = {FILE: join_fragments(folder, scratch, FILE, parts)}
     (folder / CONFIG).write_text(plan.config.xml, encoding="utf-8")
-    return Joined((FILE, CONFIG), offset_notes(parts), {FILE: file.sha256})
+    return Joined((FILE, CONFIG), offset_notes(parts), hashes)
 
 
 class _CountedRegion(msgspec.Struct):

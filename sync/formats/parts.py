@@ -172,10 +172,10 @@ class PartRunner:
 
 def _begin(parent: int) -> None:
     """What a process does first. It is one of several: libraries that start threads for each core are to start one."""
-    from labelloop.settings import set_library_environment
+    from labelloop.settings import THREAD_COUNTS, set_library_environment
 
     die_with_parent(parent)
-    set_library_environment(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS"), "1"))
+    set_library_environment(dict.fromkeys(THREAD_COUNTS, "1"))
 
 
 def _warm(format: str) -> None:

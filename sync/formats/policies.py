@@ -87,9 +87,7 @@ def truth_of(labels: Sequence[Candidate], policy: Policy, voting: Sequence[Contr
 
 def voting_controls(config: LabelConfig) -> tuple[Control, ...]:
     """The controls whose choices vote: those about the task as a whole."""
-    return tuple(
-        c for c in config.controls if c.tag == "Choices" and c.attributes.get("perRegion", "").lower() != "true"
-    )
+    return tuple(c for c in config.controls if c.tag == "Choices" and not c.per_region)
 
 
 def _newest(labels: Sequence[Candidate], wanted: Sequence[int]) -> int:

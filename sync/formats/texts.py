@@ -89,7 +89,7 @@ def _is_carried(control: Control) -> bool:
         control.object_tag == "Text"
         and said.get("valueType", "text") == "text"
         and said.get("encoding", "none") == "none"
-        and control.attributes.get("perRegion", "").lower() != "true"
+        and not control.per_region
     )
 
 

@@ -18,7 +18,7 @@ from labelloop.label_config import Control
 from labelloop.values import Region
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
 from sync.formats.flags import DIFFICULT, Marks, flag_controls, marks_of
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments, small_file
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, fragments, join_fragments, small_file
 from sync.formats.shapes import KINDS, is_drawn_twice
 from sync.formats.voc_boxes import bounds_of, whole_pixels
 from sync.formats.xml_text import repeated_attribute, xml_attribute, xml_text
@@ -207,19 +207,13 @@ def _drawn(details: Details, picture: Picture, image: _Image, part: Part) -> Ite
 
 def join_voc(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]) -> Joined:
     """The lists of the splits that have images, and labelmap.txt."""
-    files = [LABELMAP]
     (folder / LABELMAP).write_bytes(_labelmap(plan.details.classes))
+    hashes = {}
     for split in (*SPLITS, _TRAINVAL):
         name = f"{SETS}/{split}.txt"
-        pieces = list(fragments(scratch, name, parts))
-        if not pieces:
-            continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("wb") as file:
-            for piece in pieces:
-                append_file(piece, file)
-        files.append(name)
-    return Joined(tuple(files), {"classes": dict(plan.details.classes)})
+        if any(fragments(scratch, name, parts)):
+            hashes[name] = join_fragments(folder, scratch, name, parts)
+    return Joined((LABELMAP, *hashes), {"classes": dict(plan.details.classes)}, hashes)
 
 
 def _labelmap(classes: Iterable[str]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from labelloop.errors import DataError
 from labelloop.values import Region
 from sync.formats.examples import SPLITS, Example, Picture, labels_of, no_place_for
-from sync.formats.format import Format, Joined, Part, PartDone, Plan, append_file, fragments, small_file
+from sync.formats.format import Format, Joined, Part, PartDone, Plan, join_fragments, small_file
 from sync.formats.yolo_places import (
     DATA,
     LABELS,
@@ -90,7 +90,7 @@ def join_yolo(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]
     """data.yaml, and the lists of images where they are elsewhere."""
     details: Details = plan.details
     there = [split for split in SPLITS if any(part.items.get(split) for part in parts)]
-    files = [DATA]
+    hashes = {}
     (folder / DATA).write_bytes(data_yaml(details, there))
     for split in there:
         if details.task == "classify":
@@ -98,12 +98,10 @@ def join_yolo(plan: Plan, folder: Path, scratch: Path, parts: Sequence[PartDone]
             for name in details.classes:
                 (folder / split / class_folder(name)).mkdir(parents=True, exist_ok=True)
         elif details.placing == "listed":
-            files.append(list_file(split))
-            with (folder / files[-1]).open("wb") as file:
-                for piece in fragments(scratch, files[-1], parts):
-                    append_file(piece, file)
+            hashes[list_file(split)] = join_fragments(folder, scratch, list_file(split), parts)
     told = {"classes": details.classes, "images": placing_told(details)}
-    return Joined(tuple(files), told | ({"keypoints": list(details.keypoints)} if details.keypoints else {}))
+    points = {"keypoints": list(details.keypoints)} if details.keypoints else {}
+    return Joined((DATA, *hashes), told | points, hashes)
 
 
 def count_yolo(plan: Plan, folder: Path) -> tuple[int, int]:

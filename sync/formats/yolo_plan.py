@@ -43,7 +43,7 @@ def plan_yolo(plan: Plan) -> Details:
     images = [control for control in plan.config.controls if control.object_tag == "Image"]
     shapes = [control for control in images if control.tag in KINDS]
     points = [control for control in images if control.tag == "KeyPointLabels"]
-    choices = [control for control in images if control.tag == "Choices" and not _is_per_region(control)]
+    choices = [control for control in images if control.tag == "Choices" and not control.per_region]
     task = plan.options.task or _task_of(shapes, points, choices)
     found: Sequence[Control] = {"pose": points, "classify": choices}.get(task, shapes)
     if not found:
@@ -113,10 +113,6 @@ def _placing(plan: Plan) -> str:
 
 def _ids(names: Sequence[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
-
-
-def _is_per_region(control: Control) -> bool:
-    return control.attributes.get("perRegion", "").lower() == "true"
 
 
 # -- key points -----------------------------------------------------------------------------------------------------------
