@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
 
 import typer
 
@@ -17,6 +17,11 @@ from labelloop.commands.common import (
     say,
 )
 from labelloop.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from labelloop.label_config import LabelConfig
 
 LabelsFile = Annotated[
     Path | None,
@@ -38,33 +43,43 @@ def agreement(
     as_json: AsJson = False,
 ) -> None:
     """How far people agree, headlined on pairs that saw no suggestion; from a project, an export file, or a CSV."""
-    from labelloop.label_config import parse_label_config
-    from qa.agreement import measure_agreement
-    from qa.exports_reading import read_export
-    from qa.judgments import read_judgments
-    from qa.table_agreement import table_agreement, table_agreement_text
-    from sync.overview import agreement_text
-    from sync.quality import agreement_of
-
     if _is_table(file):
+        from qa.judgments import read_judgments
+        from qa.table_agreement import table_agreement, table_agreement_text
+
         told = table_agreement(read_judgments(file), level or "nominal")
         say(told, as_json, table_agreement_text(told))
         return
     if level is not None:
         raise UsageError("--level is for a CSV of task, annotator and label; of other labels the label config tells it")
-    if file is not None:
-        if config is None:
-            raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
-        parsed = parse_label_config(config.read_text(encoding="utf-8-sig"))
-        report = measure_agreement(read_export(file), parsed)
-    else:
-        runtime = open_runtime(settings)
-        report = agreement_of(runtime, project_of(runtime, needed(project)))
+    from qa.agreement import measure_agreement
+    from sync.overview import agreement_text
+
+    report = measure_agreement(*_labels(project, file, config, settings))
     say(report.to_json(), as_json, agreement_text(report))
 
 
 def _is_table(file: Path | None) -> TypeGuard[Path]:
     return file is not None and file.suffix.lower() == ".csv"
+
+
+def _labels(
+    project: str | None, file: Path | None, config: Path | None, settings: Path | None
+) -> tuple[pl.DataFrame, LabelConfig]:
+    """Labels of a project, or of an export file, and their label config."""
+    from labelloop.label_config import parse_label_config
+
+    if file is None:
+        from sync.quality import labels_frame
+
+        runtime = open_runtime(settings)
+        row = project_of(runtime, needed(project))
+        return labels_frame(runtime, row), parse_label_config(row.label_config)
+    if config is None:
+        raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
+    from qa.exports_reading import read_export
+
+    return read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig"))
 
 
 def consensus(
@@ -80,24 +95,14 @@ def consensus(
     as_json: AsJson = False,
 ) -> None:
     """One answer for each task out of several people's, with its probability; from a project, an export file, or a CSV."""
-    from labelloop.label_config import parse_label_config
     from qa.consensus.report import consensus_report, consensus_text
-    from qa.exports_reading import read_export
     from qa.judgments import chosen_control, coded, judgments_of, read_judgments
-    from sync.quality import labels_frame
 
     if _is_table(file):
-        ratings, name = coded(read_judgments(file)), None
+        judgments, name = read_judgments(file), None
     else:
-        if file is None:
-            runtime = open_runtime(settings)
-            row = project_of(runtime, needed(project))
-            labels, parsed = labels_frame(runtime, row), parse_label_config(row.label_config)
-        elif config is None:
-            raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
-        else:
-            labels, parsed = read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig"))
+        labels, parsed = _labels(project, file, config, settings)
         asked = chosen_control(parsed, control)
-        ratings, name = coded(judgments_of(labels, asked)), asked.name
-    report = consensus_report(ratings, method, name)
+        judgments, name = judgments_of(labels, asked), asked.name
+    report = consensus_report(coded(judgments), method, name)
     say(report, as_json, consensus_text(report))
