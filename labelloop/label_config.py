@@ -28,6 +28,21 @@ CONTROL_TAGS = {
     "Taxonomy": ("Choice", "taxonomy", "taxonomy"),
 }
 
+#: control tag without classes -> (`type` of its regions, key of the answer in `value`)
+ANSWER_TAGS = {
+    "Rating": ("rating", "rating"),
+    "Number": ("number", "number"),
+    "DateTime": ("datetime", "datetime"),
+    "Pairwise": ("pairwise", "selected"),
+    "Ranker": ("ranker", "ranker"),
+    "TextArea": ("textarea", "text"),
+    "Rectangle": ("rectangle", "rectanglelabels"),
+    "Ellipse": ("ellipse", "ellipselabels"),
+    "Polygon": ("polygon", "polygonlabels"),
+    "Brush": ("brush", "brushlabels"),
+    "KeyPoint": ("keypoint", "keypointlabels"),
+}
+
 
 @dataclass(frozen=True)
 class Control:
@@ -58,19 +73,20 @@ class Control:
 
     @cached_property
     def region_type(self) -> str:
-        return CONTROL_TAGS[self.tag][1]
+        return (CONTROL_TAGS.get(self.tag) or ("", *ANSWER_TAGS[self.tag]))[1]
 
     @cached_property
     def value_key(self) -> str:
-        return CONTROL_TAGS[self.tag][2]
+        return (CONTROL_TAGS.get(self.tag) or ("", *ANSWER_TAGS[self.tag]))[2]
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """A parsed label config; `controls` holds the tags that carry classes, in document order."""
+    """A parsed label config; `controls` holds the tags that carry classes, `answers` those without, in document order."""
 
     xml: str
     controls: tuple[Control, ...]
+    answers: tuple[Control, ...] = ()
 
     def control(self, name: str) -> Control:
         """The control of that name; DataError names those there are."""
@@ -140,11 +156,20 @@ def parse_label_config(xml: str) -> LabelConfig:
         for element in root.iter()
         if "name" in element.attrib and "toName" not in element.attrib
     }
-    controls = []
+    controls: list[Control] = []
+    answers: list[Control] = []
     for element in root.iter():
+        name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
+        if element.tag in ANSWER_TAGS and to_name in objects:
+            object_tag, value, listed, attributes = objects[to_name]
+            answers.append(
+                Control(
+                    element.tag, name, to_name, value.lstrip("$"), object_tag, (), dict(element.attrib), listed,
+                    object_attributes=attributes,
+                )
+            )  # fmt: skip
         if element.tag not in CONTROL_TAGS:
             continue
-        name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
         if to_name not in objects:
             raise DataError(f"<{element.tag} name={name!r}> labels {to_name!r}, and the config has no such object tag")
         object_tag, value, listed, attributes = objects[to_name]
@@ -174,7 +199,7 @@ def parse_label_config(xml: str) -> LabelConfig:
                 },
             )
         )
-    return LabelConfig(xml, tuple(controls))
+    return LabelConfig(xml, tuple(controls), tuple(answers))
 
 
 def _stored(control: Control, label: Any) -> Any:
