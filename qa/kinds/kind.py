@@ -47,9 +47,10 @@ class Readings:
     def meetings(self) -> tuple[Ints, Ints]:
         """(place, place) of every two readings of a task of which one at least gave something, the earlier place first."""
         given = np.fromiter((value is not None for value in self.values), np.bool_, len(self))
-        left, right = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        left: list[Ints] = [np.zeros(0, np.int64)]
+        right = left.copy()
         for apart in range(1, max((after - first for first, after in self.tasks()), default=1)):
-            here = np.flatnonzero(self.task[apart:] == self.task[:-apart])
+            here: Ints = np.flatnonzero(self.task[apart:] == self.task[:-apart])
             here = here[given[here] | given[here + apart]]
             left.append(here)
             right.append(here + apart)

@@ -1,0 +1,87 @@
+"""Which kind of answer each control tag asks for, and why some are not measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+from xml.etree.ElementTree import Element
+
+from defusedxml import ElementTree
+
+from labelloop.label_config import Control, LabelConfig
+from qa.kinds.kind import Kind
+
+#: control tag -> (module of its kind below qa.kinds, name of the kind there)
+_KINDS = {
+    "Choices": ("categories", "CATEGORIES"),
+    "Pairwise": ("categories", "CATEGORIES"),
+    "Taxonomy": ("sets", "SETS"),
+    "Rating": ("numbers", "RATINGS"),
+    "Number": ("numbers", "NUMBERS"),
+    "DateTime": ("numbers", "MOMENTS"),
+    "RectangleLabels": ("boxes", "BOXES"),
+    "Rectangle": ("boxes", "BOXES"),
+    "EllipseLabels": ("boxes", "BOXES"),
+    "Ellipse": ("boxes", "BOXES"),
+    "PolygonLabels": ("polygons", "POLYGONS"),
+    "Polygon": ("polygons", "POLYGONS"),
+    "BrushLabels": ("masks", "MASKS"),
+    "Brush": ("masks", "MASKS"),
+    "KeyPointLabels": ("points", "POINTS"),
+    "KeyPoint": ("points", "POINTS"),
+    "Labels": ("spans", "SPANS"),
+    "HyperTextLabels": ("spans", "SPANS"),
+    "ParagraphLabels": ("spans", "SPANS"),
+    "TextArea": ("texts", "TEXTS"),
+    "Ranker": ("rankings", "RANKINGS"),
+}
+
+
+def kind_of(control: Control) -> Kind | None:
+    """The kind of a control's answers; None where it can't be measured (`why_unmeasured` says why)."""
+    kind = _kind(control)
+    return None if kind is None or control.per_region or kind.problem(control) else kind
+
+
+def measurable(config: LabelConfig) -> list[tuple[Control, Kind]]:
+    """The controls of a config that can be measured, in its order."""
+    places = {element.attrib.get("name", ""): at for at, element in enumerate(_elements(config))}
+    found = [(control, kind_of(control)) for control in (*config.controls, *config.answers)]
+    known = [(control, kind) for control, kind in found if kind is not None]
+    return sorted(known, key=lambda each: places.get(each[0].name, len(places)))
+
+
+def unmeasured(config: LabelConfig) -> list[dict[str, str]]:
+    """The controls of a config that are not measured: `control`, `tag` and the `reason`."""
+    controls = {control.name: control for control in (*config.controls, *config.answers)}
+    said = []
+    for element in _elements(config):
+        name = element.attrib.get("name", "")
+        if "toName" not in element.attrib:
+            continue
+        reason = why_unmeasured(controls[name]) if name in controls else f"agreement on <{element.tag}> is not measured"
+        if reason is not None:
+            said.append({"control": name, "tag": element.tag, "reason": reason})
+    return said
+
+
+def why_unmeasured(control: Control) -> str | None:
+    """Why a control is not measured; None when it is."""
+    kind = _kind(control)
+    if kind is None:
+        return f"agreement on <{control.tag}> is not measured"
+    if control.per_region:
+        return "answers about single regions are not measured: people's regions differ"
+    return kind.problem(control)
+
+
+def _kind(control: Control) -> Kind | None:
+    tag, several = control.tag, control.attributes.get("choice") == "multiple"
+    # Without `choice` Label Studio lets people pick one.
+    module, name = ("sets", "SETS") if tag == "Choices" and several else _KINDS.get(tag, ("", ""))
+    return cast(Kind, getattr(import_module(f"qa.kinds.{module}"), name)) if module else None
+
+
+def _elements(config: LabelConfig) -> list[Element]:
+    root: Element = ElementTree.fromstring(config.xml)
+    return list(root.iter())
