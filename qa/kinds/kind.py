@@ -8,20 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
 from labelloop.label_config import Control
 from labelloop.values import Region
-from qa.measures.ratings import Ints
+from qa.measures.chance import Level
+from qa.measures.ratings import BETWEEN, Ints
 
-#: How values are apart: names, ranks, numbers, numbers with a true zero, or sets (one minus their Jaccard index).
-Level = Literal["nominal", "ordinal", "interval", "ratio", "sets"]
-
-#: Between the members of a set, or the steps of a path, in one value. No class holds it.
-BETWEEN = "\x1f"
+__all__ = [
+    "BETWEEN",
+    "Compared",
+    "Kind",
+    "Level",
+    "Ratio",
+    "Readings",
+    "labels_in",
+    "no_classes",
+    "nothing_judged",
+    "under",
+]
 
 
 @dataclass(frozen=True)

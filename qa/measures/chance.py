@@ -2,26 +2,29 @@
 
 percent_agreement   pairs of judgments of a unit that are equal, over all such pairs
 fleiss_kappa        Fleiss 1971, with unequal numbers of judgments as in Gwet 2014, chapter 2
-krippendorff_alpha  Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": nominal, ordinal, interval, ratio
+krippendorff_alpha  Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": nominal, ordinal, interval, ratio;
+                    of sets with one minus their Jaccard index as distance, krippendorff_alpha_masi with that of
+                    Passonneau 2006, "Measuring Agreement on Set-valued Items (MASI)"
 gwet_ac1, gwet_ac2  Gwet 2008; AC2 with the weights of its level as in Gwet 2014, chapter 3
 
 Intervals are the 2.5th to 97.5th percentiles of bootstrap samples over units (Poisson counts, so that units of one pattern are
-drawn together).
+drawn together), or over groups of units where units of one group depend on each other, as the words of a text do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qa.measures.coefficients import Coefficient, measured, undefined
-from qa.measures.ratings import Floats, Patterns, Ratings
+from qa.measures.ratings import BETWEEN, Floats, Ints, Patterns, Ratings
 
-Level = Literal["nominal", "ordinal", "interval", "ratio"]
+#: How values are apart: as names, ranks, numbers, numbers with a true zero, or sets (names joined by BETWEEN).
+Level = Literal["nominal", "ordinal", "interval", "ratio", "sets"]
 
 NO_UNITS = "no unit has values from two people"
 ONE_VALUE = "every value is the same, so agreement by chance is certain"
@@ -41,6 +44,15 @@ class Interval:
     high: float | None = None
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Which units belong together: `count` units of the group `group` (codes from 0) have the pattern `pattern` (a place)."""
+
+    group: Ints
+    pattern: Ints
+    count: Ints
+
+
 def agreement_of(
     ratings: Ratings, level: Level = "nominal", *, samples: int = _SAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
@@ -48,15 +60,29 @@ def agreement_of(
 
     `samples` bootstrap samples are drawn (fewer where there are very many patterns; 0: no intervals).
     """
-    table = _Table(ratings, level)
+    return agreement_in(ratings.patterns, ratings.value_names, level, samples=samples, seed=seed)
+
+
+def agreement_in(
+    patterns: Patterns,
+    value_names: NDArray[Any],
+    level: Level = "nominal",
+    *,
+    groups: Groups | None = None,
+    samples: int = _SAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The same of counted patterns; `value_names` in order are what their codes mean. With `groups` whole groups are drawn."""
+    table = _Table(patterns, value_names, level)
     found = table.coefficients()
     if not samples or not len(table.n):
         return {name: Interval(each) for name, each in found.items()}
-    count = max(100, min(samples, _DRAWS // len(table.n)))
     source = np.random.default_rng(seed)
+    rows = len(table.n) if groups is None else len(groups.count)
+    count = max(100, min(samples, _DRAWS // rows))
     drawn: dict[str, list[float]] = {name: [] for name, each in found.items() if each.value is not None}
     for _ in range(count):
-        sample = table.values(source.poisson(table.n).astype(np.float64))
+        sample = table.values(_sample(table.n, groups, source))
         for name, values in drawn.items():
             if (value := sample[name]) is not None:
                 values.append(value)
@@ -69,19 +95,30 @@ def agreement_of(
     return {name: Interval(each, *bounds.get(name, (None, None))) for name, each in found.items()}
 
 
+def _sample(n: Floats, groups: Groups | None, source: np.random.Generator) -> Floats:
+    """How many units of each pattern one bootstrap sample has."""
+    if groups is None:
+        return source.poisson(n).astype(np.float64)
+    often = source.poisson(1.0, int(groups.group.max(initial=0)) + 1)
+    return np.bincount(groups.pattern, weights=groups.count * often[groups.group], minlength=len(n)).astype(np.float64)
+
+
 class _Table:
     """The sums over patterns that the coefficients are made of; `n` are the units of each pattern."""
 
-    def __init__(self, ratings: Ratings, level: Level) -> None:
-        every = ratings.patterns
+    def __init__(self, every: Patterns, value_names: NDArray[Any], level: Level) -> None:
         self.level = level
-        self.k = len(ratings.value_names)
+        self.k = len(value_names)
         self.patterns = every
         self.n = every.counts.astype(np.float64)
         self.m = every.sizes.astype(np.float64)
         self.two = every.sizes >= 2
-        self.scores = _scores(ratings, level)
-        self.weights = _weights(self.scores, level) if level != "nominal" and self.k <= MOST_VALUES else None
+        self.scores = _scores(value_names, level)
+        self.weights = None
+        if level == "sets" and self.k <= MOST_VALUES:
+            self.weights, self.masi = _likeness(value_names)
+        elif level not in ("nominal", "sets") and self.k <= MOST_VALUES:
+            self.weights = _weights(self.scores, level)
         self._pairs = self.m * (self.m - 1)
         # Shares of each pattern's pairs are the same in every bootstrap sample.
         self._each = np.divide(1.0, self._pairs, out=np.zeros_like(self.m), where=self.two)
@@ -89,6 +126,9 @@ class _Table:
         if self.weights is not None:
             weights = self.weights
             self._weighted = _over_pairs(every, lambda a, b: weights[a, b])
+            if level == "sets":
+                masi = self.masi
+                self._by_masi = _over_pairs(every, lambda a, b: masi[a, b])
         if level == "ratio":
             self._ratio = _over_pairs(every, lambda a, b: _ratio(self.scores[a], self.scores[b]))
 
@@ -103,7 +143,7 @@ class _Table:
                 found[name] = measured(value, units, pairs)
             elif not units:
                 found[name] = undefined(NO_UNITS)
-            elif name == "gwet_ac2" and self.weights is None:
+            elif self.weights is None and (name == "gwet_ac2" or (self.level == "sets" and "alpha" in name)):
                 found[name] = undefined(_TOO_MANY, units, pairs)
             else:
                 found[name] = undefined(ONE_VALUE, units, pairs)
@@ -116,6 +156,8 @@ class _Table:
         names = ["percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"]
         if self.level != "nominal":
             names.append("gwet_ac2")
+        if self.level == "sets":
+            names.append("krippendorff_alpha_masi")
         if pairs == 0.0:
             return dict.fromkeys(names)
         observed = float((of_two * (self._equal * self._each)).sum() / of_two.sum())
@@ -131,6 +173,10 @@ class _Table:
             if self.weights is not None:
                 observed = float((of_two * (self._weighted * self._each)).sum() / of_two.sum())
                 found["gwet_ac2"] = self._gwet(observed, mean, float(self.weights.sum()))
+        if self.level == "sets":
+            found["krippendorff_alpha_masi"] = None
+            if self.weights is not None:
+                found["krippendorff_alpha_masi"] = self._alpha_of_sets(of_two, self._by_masi, self.masi)
         return found
 
     def _gwet(self, observed: float, mean: Floats, weight: float) -> float | None:
@@ -144,7 +190,17 @@ class _Table:
         patterns = self.patterns
         return np.bincount(patterns.values, weights=n[patterns.owners], minlength=self.k).astype(np.float64)
 
+    def _alpha_of_sets(self, n: Floats, alike: Floats, likeness: Floats) -> float | None:
+        totals = self._totals(n)
+        count = float(totals.sum())
+        each = np.divide(n, self.m - 1, out=np.zeros_like(n), where=self.two)
+        apart = float((each * (self._pairs - alike)).sum())
+        chance = count**2 - float(totals @ likeness @ totals)
+        return None if chance <= 1e-9 * count else 1.0 - apart * (count - 1) / chance
+
     def _alpha(self, n: Floats) -> float | None:
+        if self.level == "sets":
+            return None if self.weights is None else self._alpha_of_sets(n, self._weighted, self.weights)
         totals = self._totals(n)
         count = totals.sum()
         # Each unit weighs as 1/(m-1): one with many judgments does not count by the square of their number.
@@ -189,10 +245,9 @@ def _over_pairs(patterns: Patterns, of: Callable[[NDArray[np.int64], NDArray[np.
     return sums
 
 
-def _scores(ratings: Ratings, level: Level) -> Floats:
+def _scores(names: NDArray[Any], level: Level) -> Floats:
     """The number behind each value: of ordinal values their place; ValueError where a level needs other numbers."""
-    names = ratings.value_names
-    if level in ("nominal", "ordinal"):
+    if level in ("nominal", "ordinal", "sets"):
         return np.arange(len(names), dtype=np.float64)
     try:
         scores = np.asarray(names, dtype=np.float64)
@@ -201,6 +256,23 @@ def _scores(ratings: Ratings, level: Level) -> Floats:
     if level == "ratio" and len(scores) and scores.min() < 0:
         raise ValueError(f"the ratio level needs values of zero or more, got {scores.min()}")
     return scores
+
+
+def _likeness(names: NDArray[Any]) -> tuple[Floats, Floats]:
+    """(Jaccard index, one minus the MASI distance) of every two sets; two empty ones are alike."""
+    sets = [frozenset(str(name).split(BETWEEN)) if name else frozenset() for name in names.tolist()]
+    members = sorted(frozenset[str]().union(*sets))
+    at = {member: place for place, member in enumerate(members)}
+    holds = np.zeros((len(sets), len(members)))
+    for row, one in enumerate(sets):
+        holds[row, [at[member] for member in one]] = 1.0
+    sizes, common = holds.sum(axis=1), holds @ holds.T
+    every = sizes[:, None] + sizes[None, :] - common
+    jaccard = np.divide(common, every, out=np.ones_like(common), where=every > 0)
+    within = common == np.minimum(sizes[:, None], sizes[None, :])
+    monotone = np.where(common == 0, 0.0, np.where(within, 2 / 3, 1 / 3))
+    same = jaccard == 1.0
+    return jaccard, np.where(same, 1.0, jaccard * monotone)
 
 
 def _weights(scores: Floats, level: Level) -> Floats:

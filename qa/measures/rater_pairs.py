@@ -58,35 +58,54 @@ def rater_pairs(ratings: Ratings, weights: Weights = "none") -> RaterPairs:
 
     Of weighted kappas the values count by their place in order. ValueError for more than MOST_VALUES of them.
     """
-    k, people = len(ratings.value_names), len(ratings.rater_names)
+    return pairs_met(
+        *ratings.meetings, len(ratings.value_names), len(ratings.rater_names), weights, repeated=ratings.is_repeated
+    )
+
+
+def pairs_met(
+    pairs: Ints,
+    left: Ints,
+    right: Ints,
+    k: int,
+    people: int,
+    weights: Weights = "none",
+    *,
+    often: Floats | None = None,
+    repeated: bool = False,
+) -> RaterPairs:
+    """The same of meetings as `Ratings.meetings` has them, of `people` raters with `k` values; `often`: how often each was."""
     if k > MOST_VALUES:
         raise ValueError(f"expected {MOST_VALUES} different values at most, got {k}")
-    pairs, left, right = ratings.meetings
     codes, at = _places(pairs, people)
-    shared = np.bincount(at, minlength=len(codes))
-    agreeing = np.bincount(at, weights=left == right, minlength=len(codes)).astype(np.int64)
+    shared = np.bincount(at, weights=often, minlength=len(codes)).astype(np.int64)
+    agreed: Floats = np.where(left == right, 1.0 if often is None else often, 0.0)
+    agreeing = np.bincount(at, weights=agreed, minlength=len(codes)).astype(np.int64)
     disagreement = _disagreement(k, weights)
     kappa = np.full(len(codes), np.nan)
     several = max(1, _CELLS // max(1, 2 * k))
     # Where not all tables fit, the pairs go in order, some of them at a time.
     order = np.argsort(at, kind="stable") if len(codes) > several else None
-    ends = np.cumsum(shared)
+    rows_of = shared if often is None else np.bincount(at, minlength=len(codes))
+    ends = np.cumsum(rows_of)
     for start in range(0, len(codes), several):
         stop = min(start + several, len(codes))
-        those = slice(None) if order is None else order[(ends[start] - shared[start]) : ends[stop - 1]]
+        those = slice(None) if order is None else order[(ends[start] - rows_of[start]) : ends[stop - 1]]
         rows, a, b = at[those] - start, left[those], right[those]
+        each = None if often is None else often[those]
         size = (stop - start) * k
-        given = [np.bincount(rows * k + said, minlength=size).reshape(-1, k) for said in (a, b)]
+        given = [np.bincount(rows * k + said, weights=each, minlength=size).reshape(-1, k) for said in (a, b)]
         count = shared[start:stop].astype(np.float64)
         if weights == "none":
             seen = 1.0 - agreeing[start:stop] / count
         else:
-            seen = np.bincount(rows, weights=disagreement[a, b], minlength=stop - start) / count
+            apart = disagreement[a, b] if each is None else disagreement[a, b] * each
+            seen = np.bincount(rows, weights=apart, minlength=stop - start) / count
         chance = ((given[0] @ disagreement) * given[1]).sum(axis=1) / count**2
         share = np.divide(seen, chance, out=np.zeros_like(seen), where=chance > 0)
         kappa[start:stop] = np.where(chance > 0, 1 - share, np.nan)
     first, second = np.divmod(codes, max(1, people))
-    return RaterPairs(first, second, shared, agreeing, kappa, ratings.is_repeated)
+    return RaterPairs(first, second, shared, agreeing, kappa, repeated)
 
 
 def cohens_kappa_mean(ratings: Ratings, weights: Weights = "none") -> Coefficient:

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 #: Keys of patterns are exact up to here, as integers and as floats.
 _KEYS, _EXACT = 1 << 62, 1 << 53
 _NONE: Ints = np.zeros(0, np.int64)
+#: Between the members of a set that is one value. No class holds it.
+BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True)
