@@ -11,7 +11,6 @@ from labelloop.services.state import read_state
 from labelloop.store import ProjectRow, Store, TrainingRow
 from labelloop.store.promotions import predictions_of, promotions_of
 from labelloop.store.trainings import last_finished, running_training, trainings_of
-from qa.agreement import AgreementReport
 from sync.runtime import Runtime
 
 #: Seconds that Redis has to answer a status.
@@ -219,20 +218,3 @@ def _count(names: Any) -> dict[str, int]:
     for name in names:
         counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-def agreement_text(report: AgreementReport) -> str:
-    """An agreement report in a few lines."""
-
-    def shown(name: str | None, value: float | None, reason: str | None, pairs: int) -> str:
-        return f"{name}: {'undefined, ' + str(reason) if value is None else f'{value:.3f}'} ({pairs} pairs)"
-
-    head = report.headline
-    return "\n".join(
-        [
-            f"over {report.basis} pairs: {report.basis_reason}",
-            shown(report.headline_name, head.value, head.reason, head.n_pairs),
-            shown("percent", report.percent.value, report.percent.reason, report.percent.n_pairs),
-            shown("alpha", report.alpha.value, report.alpha.reason, report.alpha.n_pairs),
-        ]
-    )

@@ -16,7 +16,7 @@ from labelloop.label_config import parse_label_config
 from labelloop.store import ProjectRow
 from labelloop.store.tables import cursors
 from labelloop.store.types import utc_now
-from qa.agreement import AgreementReport, measure_agreement
+from qa.agreement import measure_agreement
 from sync.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ SOURCE = "quality"
 
 
 def labels_frame(runtime: Runtime, project: ProjectRow) -> pl.DataFrame:
-    """The project's current labels in the tabular contract; gold is left out."""
-    labels = [label for label in runtime.store.labels(project.project_id) if label.role != "gold"]
+    """The project's current labels in the tabular contract; `role` is that of their task ("gold" among them)."""
+    labels = runtime.store.labels(project.project_id)
     data = {task.task_id: orjson.dumps(task.data).decode() for task in runtime.store.tasks(project.project_id)}
     rows = [
         {
@@ -35,6 +35,10 @@ def labels_frame(runtime: Runtime, project: ProjectRow) -> pl.DataFrame:
             "annotator": label.person_id,
             "at": label.updated_at,
             "shown": label.shown_serving_id,
+            "role": label.role,
+            "lead_time_s": label.lead_time_s,
+            "rev_hash": label.rev_hash,
+            "ground_truth": label.ground_truth,
             "result": orjson.dumps(label.result).decode(),
             "data": data.get(label.task_id),
         }
@@ -46,13 +50,17 @@ def labels_frame(runtime: Runtime, project: ProjectRow) -> pl.DataFrame:
         "annotator": pl.Int64,
         "at": pl.Datetime("us", "UTC"),
         "shown": pl.String,
+        "role": pl.String,
+        "lead_time_s": pl.Float64,
+        "rev_hash": pl.String,
+        "ground_truth": pl.Boolean,
         "result": pl.String,
         "data": pl.String,
     }
     return pl.DataFrame(rows, schema=schema)
 
 
-def agreement_of(runtime: Runtime, project: ProjectRow) -> AgreementReport:
+def agreement_of(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
     """How far the project's people agree, on the labels as they are in the store."""
     return measure_agreement(labels_frame(runtime, project), parse_label_config(project.label_config))
 
@@ -64,7 +72,7 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> str:
     name = f"agreement-p{project.project_id}-{count}"
     uri = folders.join(runtime.services.artifacts, "reports", name)
     with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
-        body = {"project": project.project_id, "labels": count, "at": utc_now(), **report.to_json()}
+        body = {"project": project.project_id, "labels": count, "at": utc_now(), **report}
         (Path(folder) / "agreement.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
         folders.publish(Path(folder), uri)
     row = {"project_id": project.project_id, "source": SOURCE, "updated_at": utc_now(), "last_id": count}

@@ -39,24 +39,24 @@ def agreement(
         Literal["nominal", "ordinal", "interval", "ratio"] | None,
         typer.Option("--level", help="what the labels of a CSV are: names (nominal, the default), or numbers"),
     ] = None,
+    gold: Annotated[bool, typer.Option("--gold", help="count the labels of gold tasks, too")] = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """How far people agree, headlined on pairs that saw no suggestion; from a project, an export file, or a CSV."""
+    from qa.agreement import agreement_text, measure_agreement
+
     if _is_table(file):
         from qa.judgments import read_judgments
-        from qa.table_agreement import table_agreement, table_agreement_text
+        from qa.table_agreement import table_agreement
 
         told = table_agreement(read_judgments(file), level or "nominal")
-        say(told, as_json, table_agreement_text(told))
+        say(told, as_json, agreement_text(told))
         return
     if level is not None:
         raise UsageError("--level is for a CSV of task, annotator and label; of other labels the label config tells it")
-    from qa.agreement import measure_agreement
-    from sync.overview import agreement_text
-
-    report = measure_agreement(*_labels(project, file, config, settings))
-    say(report.to_json(), as_json, agreement_text(report))
+    report = measure_agreement(*_labels(project, file, config, settings), gold=gold)
+    say(report, as_json, agreement_text(report))
 
 
 def _is_table(file: Path | None) -> TypeGuard[Path]:

@@ -136,8 +136,9 @@ def _project_summary(
         },
         "next_order_kendall_tau": run.order.get("kendall_tau"),
         "served_for_overlap": run.order.get("served_for_overlap"),
-        "agreement": {"name": headline["name"], "value": headline["value"], "basis": run.agreement["basis"],
-                      "percent": run.agreement["percent"]["value"], "alpha": run.agreement["alpha"]["value"]},
+        "agreement": {"name": headline["metric"], "value": headline["value"], "basis": run.agreement["basis"],
+                      "percent": _metric(run.agreement, "percent_agreement"),
+                      "alpha": _metric(run.agreement, "krippendorff_alpha")},
         "exported": {"format": run.project.export, "items": run.exported["items"], "objects": run.exported["objects"]},
         "label_studio_labels": len(found.labels),
         "store_labels": len(ours),
@@ -147,6 +148,13 @@ def _project_summary(
         "trainings_expected": _expected(run, store, found, trainings),
         "seconds_by_stage": seconds_by_stage,
     }  # fmt: skip
+
+
+def _metric(agreement: dict[str, Any], name: str) -> float | None:
+    """A coefficient of the headline's control, of whatever its units are (tasks, words, boxes)."""
+    control = agreement["controls"].get(agreement["headline"]["control"])
+    found = [each["value"] for key, each in (control or {"metrics": {}})["metrics"].items() if key.endswith(name)]
+    return found[0] if found else None
 
 
 def _expected(run: ProjectRun, store: Store, found: ReadBack, trainings: list[TrainingRow]) -> int:

@@ -58,6 +58,7 @@ class LabelRow:
     lead_time_s: float | None
     parent_prediction: int | None
     shown_serving_id: str | None
+    ground_truth: bool
     result: list[dict[str, Any]]
     role: str
 

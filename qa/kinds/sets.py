@@ -51,7 +51,12 @@ class _Sets:
                 classes.append((i, j, label, float(n == 2), 1.0, float(n == 2), n))
         sums = {"jaccard": pl.Float64, "n": pl.Float64, "common": pl.Float64, "n_both": pl.Float64}
         places = {"left": pl.Int64, "right": pl.Int64}
-        values = [None if value is None else BETWEEN.join(sorted(value)) for value in readings.values]
+        # Who chose nothing where others chose something says that nothing fits; a task that nobody answered is no unit.
+        answered = {int(readings.task[at]) for at, value in enumerate(readings.values) if value is not None}
+        values = [
+            BETWEEN.join(sorted(value or ())) if int(task) in answered else None
+            for task, value in zip(readings.task, readings.values, strict=True)
+        ]
         told = Readings(readings.task, readings.annotator, values)
         return Compared(
             pl.DataFrame(pairs, schema={**places, "score": pl.Float64, **sums}, orient="row"),

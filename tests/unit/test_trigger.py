@@ -17,7 +17,7 @@ ROLES = ("pool", "blind", "holdout", "gold")
 
 
 def label(task: int, content: int, role: str = "pool", annotation: int | None = None) -> LabelRow:
-    return LabelRow(task, annotation or task, 1, f"h{content}", AT, AT, None, None, None, [], role)
+    return LabelRow(task, annotation or task, 1, f"h{content}", AT, AT, None, None, None, False, [], role)
 
 
 @dataclass
