@@ -15,7 +15,7 @@ import pytest
 from labelloop.errors import DataError
 from labelloop.export_files import export_tables
 from labelloop.label_config import parse_label_config
-from qa.agreement import AgreementReport, measure_agreement
+from qa.agreement import agreement_text, measure_agreement
 from qa.exports_reading import read_export
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/agreement.schema.json").read_text())
@@ -78,11 +78,15 @@ def spans(*found: tuple[int, int]) -> list[dict[str, Any]]:
     ]
 
 
-def report_of(rows: list[dict[str, Any]], config: Any = CHOICES) -> AgreementReport:
+def report_of(rows: list[dict[str, Any]], config: Any = CHOICES, **options: Any) -> dict[str, Any]:
     schema = {name: LABELS_SCHEMA.get(name, pl.String) for name in rows[0]}
-    report = measure_agreement(pl.DataFrame(rows, schema=schema), config)
-    jsonschema.validate(report.to_json(), SCHEMA)
+    report = measure_agreement(pl.DataFrame(rows, schema=schema), config, **options)
+    jsonschema.validate(json.loads(json.dumps(report)), SCHEMA)
     return report
+
+
+def value(report: dict[str, Any], control: str, metric: str) -> float | None:
+    return report["controls"][control]["metrics"][metric]["value"]
 
 
 def test_blind_pairs_are_the_headline_and_suggested_ones_stand_beside() -> None:
@@ -90,24 +94,26 @@ def test_blind_pairs_are_the_headline_and_suggested_ones_stand_beside() -> None:
     rows += [label(3, p, choice("b"), shown="v1") for p in (1, 2)]
     rows += [label(4, 1, choice("a"), shown="v1"), label(4, 2, choice("b"), shown="v2")]
     report = report_of(rows)
-    assert report.basis == "blind"
-    assert dict(report.pairs) == {"all": 4, "blind": 2, "same_suggestion": 1, "mixed": 1}
-    assert report.percent.value == 0.5
+    assert report["basis"] == "blind"
+    assert report["pairs"] == {"all": 4, "blind": 2, "same_suggestion": 1, "mixed": 1}
+    assert value(report, "topic", "percent_agreement") == 0.5
     # Values a a, b a: one disagreement of two, alpha = 1 - (n - 1) * 2 / (2 * 3 * 1) with n = 4.
-    assert report.alpha.value == pytest.approx(0.0)
-    assert report.headline == report.alpha
-    control = report.controls[0]
-    assert control.measures["same_suggestion"]["percent"].value == 1.0
-    assert control.measures["all"]["percent"].value == 0.5
+    assert value(report, "topic", "krippendorff_alpha") == pytest.approx(0.0)
+    assert report["headline"]["value"] == value(report, "topic", "krippendorff_alpha")
+    topic = report["controls"]["topic"]
+    assert topic["by_shown"]["same_suggestion"]["metrics"]["percent_agreement"]["value"] == 1.0
+    assert topic["by_shown"]["all"]["metrics"]["percent_agreement"]["value"] == 0.5
+    assert topic["anchoring_gap"] == 0.5
+    assert "+0.500 against blind ones" in agreement_text(report)
 
 
 def test_without_a_blind_pair_the_report_says_so() -> None:
     report = report_of([label(1, p, choice("a"), shown="v1") for p in (1, 2)])
-    assert report.basis == "all"
-    assert "none of the 1 pairs was made blind" in report.basis_reason
-    assert report.alpha.value is None
-    assert report.alpha.reason == "every value is the same, so agreement by chance is certain"
-    assert report.percent.value == 1.0
+    assert report["basis"] == "all"
+    assert "none of the 1 pairs was made blind" in report["basis_reason"]
+    assert report["headline"]["value"] is None
+    assert report["headline"]["reason"] == "every value is the same, so agreement by chance is certain"
+    assert value(report, "topic", "percent_agreement") == 1.0
 
 
 def test_latest_label_counts_and_cancelled_and_converted_ones_do_not() -> None:
@@ -115,78 +121,155 @@ def test_latest_label_counts_and_cancelled_and_converted_ones_do_not() -> None:
     rows += [label(1, 3, choice("a"), state="cancelled"), label(1, 4, choice("a"), kind="converted")]
     rows += [label(1, None, choice("a"))]
     report = report_of(rows)
-    assert report.percent.value == 1.0
-    assert (report.n_labels, report.n_tasks, report.n_overlapped) == (2, 1, 1)
-    assert dict(report.left_out) == {
-        "not_submitted": 1, "not_by_people": 1, "annotator_unknown": 1, "superseded": 1,
+    assert value(report, "topic", "percent_agreement") == 1.0
+    assert (report["n_labels"], report["n_tasks"], report["n_overlapped"]) == (2, 1, 1)
+    assert report["left_out"] == {
+        "not_submitted": 1, "not_by_people": 1, "gold": 0, "annotator_unknown": 1, "superseded": 1,
     }  # fmt: skip
+
+
+def test_gold_is_left_out_unless_asked_for() -> None:
+    rows = [label(1, p, choice("a"), ground_truth=False, role="pool") for p in (1, 2)]
+    rows += [label(1, 3, choice("b"), ground_truth=True, role="pool")]
+    rows += [label(2, p, choice("ab"[p - 1]), ground_truth=False, role="gold") for p in (1, 2)]
+    without, asked = report_of(rows), report_of(rows, gold=True)
+    assert (value(without, "topic", "percent_agreement"), without["left_out"]["gold"]) == (1.0, 3)
+    assert (value(asked, "topic", "percent_agreement"), asked["left_out"]["gold"]) == (0.25, 0)
 
 
 def test_a_later_skip_does_not_take_back_an_earlier_label() -> None:
     rows = [label(1, 1, choice("a")), label(1, 1, [], minute=5, state="cancelled"), label(1, 2, choice("a"))]
-    assert report_of(rows).percent.value == 1.0
+    assert value(report_of(rows), "topic", "percent_agreement") == 1.0
 
 
 def test_no_overlap_is_undefined() -> None:
     report = report_of([label(1, 1, choice("a")), label(2, 2, choice("b"))])
-    assert report.headline.value is None
-    assert report.basis_reason == "no task has labels of two people"
+    assert report["headline"]["value"] is None
+    assert report["basis_reason"] == "no task has labels of two people"
 
 
-def test_order_of_chosen_classes_does_not_matter() -> None:
-    first, second = choice("a"), choice("b")
-    first[0]["value"]["choices"] = ["a", "b"]
-    second[0]["value"]["choices"] = ["b", "a"]
-    assert report_of([label(1, 1, first), label(1, 2, second)]).percent.value == 1.0
+def test_who_gave_nothing_and_who_is_unsure_disagree_with_nobody() -> None:
+    config = parse_label_config(CHOICES.xml.replace('value="b"', 'value="Unsure"'))
+    rows = [label(1, 1, choice("a")), label(1, 2, []), label(2, 1, choice("a")), label(2, 2, choice("Unsure"))]
+    rows += [label(3, p, []) for p in (1, 2)]
+    topic = report_of(rows, config)["controls"]["topic"]
+    assert (topic["n_empty"], topic["n_unsure"], topic["n_labels"]) == (1, 1, 5)
+    assert topic["metrics"]["percent_agreement"] == {
+        "value": None, "ci": None, "n": 0, "reason": "no unit has values from two people",
+    }  # fmt: skip
+    assert set(topic["per_class"]) == {"a"} and topic["tasks"] == []
+
+
+def test_sets_agree_in_part_and_choosing_nothing_is_an_answer() -> None:
+    config = parse_label_config(CHOICES.xml.replace('name="topic"', 'name="topic" choice="multiple"'))
+    both, only, reverse = choice("a"), choice("a"), choice("b")
+    both[0]["value"]["choices"], reverse[0]["value"]["choices"] = ["a", "b"], ["b", "a"]
+    rows = [label(1, 1, both), label(1, 2, only), label(2, 1, both), label(2, 2, reverse)]
+    rows += [label(3, 1, only), label(3, 2, []), label(4, 1, []), label(4, 2, [])]
+    report = report_of(rows, config)
+    assert value(report, "topic", "mean_jaccard") == pytest.approx((0.5 + 1 + 0) / 3)
+    assert value(report, "topic", "percent_agreement") == pytest.approx(1 / 3)
+    topic = report["controls"]["topic"]
+    assert topic["per_class"]["b"]["f1_labels"] == pytest.approx(2 / 3) and topic["n_empty"] == 1
+    assert [each["task"] for each in topic["tasks"]] == [3, 1]
+    sets: list[list[str]] = [["ab", "a"], ["ab", "ab"], ["a", ""]]
+    assert value(report, "topic", "krippendorff_alpha") == pytest.approx(alpha_by_loops(sets))
+
+
+def alpha_by_loops(units: list[list[str]]) -> float:
+    """Alpha of sets of letters from its definition: what is observed over all pairs in units, and over all pairs."""
+
+    def apart(a: str, b: str) -> float:
+        return 1 - len(set(a) & set(b)) / len(set(a) | set(b)) if a or b else 0.0
+
+    every = [one for unit in units for one in unit]
+    observed = sum(sum(apart(a, b) for a in unit for b in unit) / (len(unit) - 1) for unit in units) / len(every)
+    expected = sum(apart(a, b) for a in every for b in every) / (len(every) * (len(every) - 1))
+    return 1 - observed / expected
 
 
 def test_boxes_by_matched_f1_with_classes_and_without() -> None:
     rows = [label(1, 1, boxes((0, "cat"), (50, "dog"))), label(1, 2, boxes((0, "cat"), (50, "cat")))]
     rows += [label(2, 1, []), label(2, 2, [])]
     report = report_of(rows, BOXES)
-    found = report.controls[0].measures["blind"]
-    assert report.headline_name == "f1_iou50"
-    assert report.headline.value == pytest.approx(0.5)
-    assert found["f1_iou50_any_class"].value == 1.0
-    assert found["mean_iou"].value == pytest.approx(1.0)
-    assert found["class_percent"].value == pytest.approx(0.5)
-    assert report.controls[0].both_empty["blind"] == 1
-    assert report.headline.n_pairs == 1
+    assert report["headline"]["metric"] == "f1_50"
+    assert report["headline"]["value"] == pytest.approx(0.5)
+    assert value(report, "box", "f1_50_any_class") == 1.0
+    assert value(report, "box", "mean_iou") == pytest.approx(1.0)
+    assert value(report, "box", "class_percent_agreement") == pytest.approx(0.5)
+    assert report["controls"]["box"]["n_empty"] == 1
+    assert report["headline"]["n"] == 1
 
 
 def test_spans_by_strict_f1_and_token_alpha() -> None:
     rows = [label(1, 1, spans((0, 3), (8, 10))), label(1, 2, spans((0, 3)))]
     report = report_of(rows, SPANS)
-    found = report.controls[0].measures["blind"]
-    assert report.headline.value == pytest.approx(2 / 3)
-    assert found["token_percent"].value == pytest.approx(2 / 3)
-    assert found["token_alpha"].n_units == 3
+    assert report["headline"]["value"] == pytest.approx(2 / 3)
+    assert value(report, "label", "token_percent_agreement") == pytest.approx(2 / 3)
+    alpha = report["controls"]["label"]["metrics"]["token_krippendorff_alpha"]
     # Coincidences of tokens (PER PER), (O O), (PER O): alpha = 1 - 5 * 2 / (2 * 3 * 3).
-    assert found["token_alpha"].value == pytest.approx(4 / 9)
+    assert (alpha["n"], alpha["value"]) == (3, pytest.approx(4 / 9))
 
 
 def test_tokens_without_a_text_are_undefined() -> None:
-    rows = [label(1, p, spans((0, 3)), data=None) for p in (1, 2)]
-    report = report_of(rows, SPANS)
-    assert report.headline.value == 1.0
-    assert report.alpha.reason == "the text of a task is not known, so its tokens are not"
+    report = report_of([label(1, p, spans((0, 3)), data=None) for p in (1, 2)], SPANS)
+    assert report["headline"]["value"] == 1.0
+    assert value(report, "label", "token_krippendorff_alpha") is None
 
 
-def test_annotator_pairs_are_named() -> None:
+def test_annotator_pairs_and_people_are_told() -> None:
     rows = [label(1, p, boxes((0 if p < 3 else 60, "cat"))) for p in (1, 2, 3)]
-    found = {(p.first, p.second): p.coefficient.value for p in report_of(rows, BOXES).annotator_pairs}
-    assert found == {(1, 2): 1.0, (1, 3): 0.0, (2, 3): 0.0}
+    box = report_of(rows, BOXES)["controls"]["box"]
+    assert {(p["first"], p["second"]): p["f1_50"] for p in box["pairs"]} == {(1, 2): 1.0, (1, 3): 0.0, (2, 3): 0.0}
+    assert box["per_annotator"]["1"] == {"n_labels": 1, "n": 2, "score": 0.5}
+    assert box["per_class"]["cat"]["f1_50"] == pytest.approx(1 / 3)
+
+
+def test_weeks_are_those_of_the_later_label() -> None:
+    rows = [label(task, p, choice("ab"[task == 2 and p == 2])) for task in (1, 2) for p in (1, 2)]
+    rows[3]["at"] = START + timedelta(days=14)
+    weeks = report_of(rows)["controls"]["topic"]["by_week"]
+    assert [(each["week"], each["n"], each["percent_agreement"]) for each in weeks] == [
+        ("2026-W01", 1, 1.0),
+        ("2026-W03", 1, 0.0),
+    ]
+
+
+def test_ratings_are_ranks_and_numbers_are_apart_by_their_difference() -> None:
+    config = parse_label_config(
+        '<View><Text name="text" value="$text"/><Rating name="stars" toName="text"/>'
+        '<Number name="price" toName="text"/><DateTime name="day" toName="text"/></View>'
+    )
+
+    def said(name: str, kind: str, key: str, value: Any) -> dict[str, Any]:
+        return {"from_name": name, "to_name": "text", "type": kind, "value": {key: value}}
+
+    rows = [
+        label(task, p, [said("stars", "rating", "rating", stars), said("price", "number", "number", stars * 10.5),
+                        said("day", "datetime", "datetime", f"2026-01-0{stars}")])
+        for task, given in enumerate([(1, 2), (4, 4), (5, 3)]) for p, stars in enumerate(given)
+    ]  # fmt: skip
+    report = report_of(rows, config)
+    levels = {name: each["level"] for name, each in report["controls"].items()}
+    assert levels == {"stars": "ordinal", "price": "interval", "day": "interval"}
+    assert value(report, "stars", "mean_absolute_difference") == pytest.approx(1.0)
+    assert value(report, "price", "mean_absolute_difference") == pytest.approx(10.5)
+    assert value(report, "day", "mean_absolute_difference") == pytest.approx(1.0)
+    assert value(report, "price", "krippendorff_alpha") == pytest.approx(value(report, "day", "krippendorff_alpha"))
+    assert [each["task"] for each in report["controls"]["stars"]["tasks"]] == [0, 2]
+    assert [each["task"] for each in report["controls"]["day"]["tasks"]] == [0, 2]
 
 
 def test_what_is_not_measured_is_named() -> None:
     config = parse_label_config(
         '<View><Text name="text" value="$text"/><Choices name="topic" toName="text"><Choice value="a"/></Choices>'
-        '<Rating name="stars" toName="text"/></View>'
+        '<Timeline name="time" toName="text"/>'
+        '<Choices name="part" toName="text" perRegion="true"><Choice value="a"/></Choices></View>'
     )
     rows = [label(1, p, [*choice("a"), {"type": "relation", "from_id": "x", "to_id": "y"}]) for p in (1, 2)]
-    named = {entry["control"]: entry["reason"] for entry in report_of(rows, config).unmeasured}
-    assert set(named) == {"stars", "relation"}
-    assert "<Rating>" in named["stars"]
+    named = {entry["control"]: entry["reason"] for entry in report_of(rows, config)["unmeasured"]}
+    assert set(named) == {"time", "part", "relation"}
+    assert "<Timeline>" in named["time"]
 
 
 def test_a_missing_column_is_named() -> None:
@@ -219,7 +302,7 @@ def test_an_export_file_becomes_the_table(tmp_path: Path) -> None:
     labels = read_export(tmp_path / "export.json")
     assert labels["annotator"].to_list() == [3, 4]
     assert labels["kind"].to_list() == ["human", "human"]
-    assert measure_agreement(labels, CHOICES).n_tasks == 2
+    assert measure_agreement(labels, CHOICES)["n_tasks"] == 2
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:

@@ -97,5 +97,5 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
 
 def test_people_read_it_too(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["agreement", "--file", str(published(tmp_path))]).output
-    assert said.startswith("label: 11 of 12 tasks with several judgments, 4 people, level nominal\n")
+    assert said.startswith("label (table): 11 of 12 tasks with several labels, 4 people, level nominal\n")
     assert "krippendorff_alpha           0.743  (" in said
