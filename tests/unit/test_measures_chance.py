@@ -23,6 +23,13 @@ C = """
 . 3 3 3 2 3 4 2 2 5 1 .
 1 2 3 3 2 4 4 1 2 5 1 .
 """
+#: Four people, forty units, a quarter missing, drawn at random.
+DRAWN = """
+4 4 . 4 2 4 3 1 2 1 . 2 3 2 1 1 3 1 1 3 1 3 4 . 1 2 2 4 . 4 . 1 1 3 3 . 2 3 1 .
+4 . 1 . . . . 2 . 1 . . . 1 3 . 2 . 1 4 . 4 4 1 2 3 2 4 1 . 4 4 3 2 1 2 1 . 3 .
+2 3 1 . 2 3 3 2 3 1 2 . 3 2 1 2 . . 1 2 4 . 2 1 . 1 2 . 4 4 4 4 . 2 3 2 1 1 3 1
+. 4 2 . . 2 3 4 . . 2 2 3 2 1 . 1 1 1 . . 3 4 2 . 2 1 . 3 . 1 4 1 . 4 3 . . 3 .
+"""
 #: Fleiss 1971, table 1: 30 patients, 6 psychiatrists each, by depression, personality disorder, schizophrenia, neurosis, other.
 FLEISS = """
 00060 03003 01401 00006 03030 20400 00402 20310 20040 00006
@@ -70,6 +77,8 @@ def test_fleiss_example() -> None:
     assert (len(rows), len(ratings)) == (30, 180)
     assert found["percent_agreement"] == pytest.approx(0.5556, abs=5e-5)
     assert found["fleiss_kappa"] == pytest.approx(0.430, abs=5e-4)
+    # All digits as statsmodels 0.14.6 gave them once.
+    assert found["fleiss_kappa"] == pytest.approx(0.43024452006014074, abs=1e-9)
 
 
 def test_cohens_example() -> None:
@@ -117,6 +126,34 @@ def test_cohens_kappas_are_those_of_scikit_learn(
         assert (shared, agreeing) == (both.sum(), (given[a][both] == given[b][both]).sum())
         expected = cohen_kappa_score(given[a][both], given[b][both], labels=range(4), weights=theirs)
         assert kappa == pytest.approx(expected, abs=1e-9)
+
+
+#: Of C and DRAWN by level: AC1 or AC2, alpha, and of names Fleiss' kappa, as irrCAC 0.4.4 gave them in its own environment
+#: (pandas 2.3.3, numpy 1.26.4; on pandas 3 it counts nan as a value). Its alpha of ranks has Gwet's weights, not Krippendorff's.
+IRRCAC: dict[str, dict[Level, tuple[float, float | None, float | None]]] = {
+    C: {
+        "nominal": (0.775444068126995, 0.743421052631579, 0.761169275422411),
+        "ordinal": (0.898939769907511, None, None),
+        "interval": (0.914000723551605, 0.849107142857142, None),
+        "ratio": (0.857367557829635, 0.797402774711612, None),
+    },
+    DRAWN: {
+        "nominal": (0.259484064310051, 0.245314803116446, 0.250710294928344),
+        "ordinal": (0.348300697175313, None, None),
+        "interval": (0.363694497608198, 0.326791555159085, None),
+        "ratio": (0.285975311345283, 0.284907115806396, None),
+    },
+}
+
+
+@pytest.mark.parametrize("text", IRRCAC, ids=["C", "drawn"])
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval", "ratio"])
+def test_coefficients_are_those_of_irrcac(text: str, level: Level) -> None:
+    found = values_of(table(text), level)
+    gwet, alpha, fleiss = IRRCAC[text][level]
+    assert found["gwet_ac1" if level == "nominal" else "gwet_ac2"] == pytest.approx(gwet, abs=1e-9)
+    assert alpha is None or found["krippendorff_alpha"] == pytest.approx(alpha, abs=1e-9)
+    assert fleiss is None or found["fleiss_kappa"] == pytest.approx(fleiss, abs=1e-9)
 
 
 judgments = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3)), max_size=40)
