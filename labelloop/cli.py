@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, services, store
+from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -39,6 +39,7 @@ for command in (
     lineage.forget,
     labels.agreement,
     labels.consensus,
+    report.report,
     services.demo,
     services.up,
     services.down,

@@ -56,11 +56,12 @@ def examined(
     max_pixels: int = MAX_PIXELS,
     look: Callable[[Image.Image], None] | None = None,
     draft: tuple[int, int] = _DRAFT,
+    draft_mode: str = "L",
 ) -> Picture:
     """What an image file holds; MediaError for what is no image, damaged, or too many pixels.
 
     The file is decoded to its end; of an animation, the first picture. `look` sees that picture, upright, of a JPEG
-    reduced to no less than `draft`.
+    reduced to no less than `draft`, in grey, or with `draft_mode` "RGB" in its colours.
     """
     try:
         with Image.open(path, formats=_kinds()) as image:
@@ -72,7 +73,7 @@ def examined(
             image.verify()
         with Image.open(path, formats=_kinds()) as image:
             stored = image.size
-            image.draft("L", draft)  # a JPEG is then decoded at an eighth of its size; truncation still shows
+            image.draft(draft_mode, draft)  # a JPEG is then decoded at an eighth of its size; truncation still shows
             image.load()
             # Asked for only now: a PNG may have its EXIF behind the pixels.
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE

@@ -1,0 +1,249 @@
+"""The command that writes the quality report: one HTML file to read offline."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from labelloop.commands.common import AsJson, ConfigFile, SettingsFile, needed, open_runtime, project_of, say
+from labelloop.commands.labels import LabelsFile
+from labelloop.errors import DataError, LabelloopError, MediaError, UsageError
+
+if TYPE_CHECKING:
+    from labelloop.media import MediaCache
+    from qa.report.page import Content
+    from qa.report.pictures import Absent, Look, Photo
+    from sync.runtime import Runtime
+
+SCHEMA_VERSION = 1
+_PROJECT = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?/projects/\d+")
+_DATA_IMAGE = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+
+
+def report(
+    project: Annotated[str | None, typer.Argument(metavar="PROJECT", help="id or title")] = None,
+    file: LabelsFile = None,
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the HTML file to write")] = Path("quality.html"),
+    annotators: Annotated[Path | None, typer.Option("--annotators", help="JSON of labelloop annotators")] = None,
+    errors: Annotated[Path | None, typer.Option("--errors", help="JSON of labelloop errors")] = None,
+    consensus: Annotated[Path | None, typer.Option("--consensus", help="JSON of labelloop consensus")] = None,
+    review: Annotated[Path | None, typer.Option("--review", help="JSON of labelloop review")] = None,
+    label_studio_url: Annotated[
+        str | None,
+        typer.Option("--label-studio-url", help="what links lead to; with --file it names the project: …/projects/3"),
+    ] = None,
+    level: Annotated[
+        Literal["nominal", "ordinal", "interval", "ratio"] | None,
+        typer.Option("--level", help="what the labels of a CSV are: names (nominal, the default), or numbers"),
+    ] = None,
+    gold: Annotated[bool, typer.Option("--gold", help="count the labels of gold tasks, too")] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the quality report: agreement with its intervals, who and what disagrees, and pictures of the worst tasks."""
+    from qa.report.page import quality_page
+
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: expected a file in a folder that is there")
+    extra = {
+        name: _extra(path, name)
+        for name, path in (("annotators", annotators), ("errors", errors), ("consensus", consensus), ("review", review))
+        if path is not None
+    }
+    if file is not None and file.suffix.lower() == ".csv":
+        content, missing = _of_table(file, level, extra, label_studio_url), Counter[str]()
+        page = quality_page(content)
+    else:
+        if level is not None:
+            raise UsageError("--level is for a CSV of task, annotator and label; else the label config tells it")
+        runtime = open_runtime(settings)
+        missing = Counter()
+        with _images(runtime, file is not None, missing) as look:
+            content = _of_labels(runtime, project, file, config, label_studio_url, look, extra, gold=gold)
+            page = quality_page(content)
+    written = page.encode()
+    out.write_bytes(written)
+    told = {
+        "schema_version": SCHEMA_VERSION,
+        "path": str(out),
+        "bytes": len(written),
+        "controls": list(content.agreement["controls"]),
+        "parts": ["agreement", *extra],
+        "worst": [{"task": each.task, "control": each.control.name, "score": each.score} for each in content.worst],
+        "images_missing": dict(missing),
+    }
+    lines = [f"{out}: {len(written) / 1e6:.1f} MB, {len(content.worst)} tasks with a picture of the disagreement"]
+    lines += [f"{count} images are not shown: {reason}" for reason, count in missing.most_common()]
+    say(told, as_json, "\n".join(lines))
+
+
+def _of_table(file: Path, level: Any, extra: Mapping[str, Any], url: str | None) -> Content:
+    from qa.judgments import read_judgments
+    from qa.report.page import Content
+    from qa.table_agreement import table_agreement
+
+    told = table_agreement(read_judgments(file), level or "nominal")
+    task_url = _task_url(_project_address(url) if url else None)
+    return Content(file.name, datetime.now(UTC), told, task_url=task_url, **extra)
+
+
+def _of_labels(
+    runtime: Runtime,
+    project: str | None,
+    file: Path | None,
+    config: Path | None,
+    url: str | None,
+    look: Look,
+    extra: Mapping[str, Any],
+    *,
+    gold: bool,
+) -> Content:
+    """What the page tells of a project, or of an export file."""
+    from labelloop.label_config import parse_label_config
+    from qa.agreement import Running, agreement_report
+    from qa.kinds.registry import measurable
+    from qa.report.disagreements import confused_pairs, worst_disagreements
+    from qa.report.page import Content
+
+    address: str | None
+    if file is None:
+        from sync.quality import labels_frame
+
+        row = project_of(runtime, needed(project))
+        labels, parsed, title = labels_frame(runtime, row), parse_label_config(row.label_config), row.title
+        base = (url or runtime.services.label_studio_url).rstrip("/")
+        address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
+    else:
+        from qa.exports_reading import read_export
+
+        if config is None:
+            raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
+        labels, parsed, title = read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig")), file.name
+        address = _project_address(url) if url is not None else None
+    running, said = Running.read(labels, parsed, gold=gold)
+    told = agreement_report(running, said)
+    return Content(
+        title,
+        datetime.now(UTC),
+        told,
+        worst_disagreements(told, labels, measurable(parsed), gold=gold),
+        confused_pairs(running, said, told),
+        look=look,
+        task_url=_task_url(address),
+        **extra,
+    )
+
+
+def _project_address(url: str) -> str:
+    """The address of a project in Label Studio; UsageError for any other."""
+    plain = url.rstrip("/").removesuffix("/data")
+    if not _PROJECT.fullmatch(plain):
+        raise UsageError(
+            f"--label-studio-url: expected a project's address such as http://host/projects/3, got {url!r}"
+        )
+    return plain
+
+
+def _task_url(address: str | None) -> Callable[[Any], str | None]:
+    """Where a task is opened; ids that are no numbers are those of a CSV, which Label Studio does not know."""
+
+    def url(task: Any) -> str | None:
+        return f"{address}/data?task={task}" if address and str(task).isdecimal() else None
+
+    return url
+
+
+def _extra(path: Path, name: str) -> dict[str, Any]:
+    """The JSON of another command, looked through once; DataError when it is no such report."""
+    import orjson
+
+    from qa.report import findings
+
+    sections: dict[str, tuple[str | None, Callable[[dict[str, Any]], Any]]] = {
+        "annotators": ("annotators", lambda told: findings.annotators_section(told, str)),  # type: ignore[arg-type]
+        "errors": ("findings", lambda told: findings.errors_section(told, str)),  # type: ignore[arg-type]
+        "consensus": ("tasks", lambda told: findings.consensus_section(told, str)),  # type: ignore[arg-type]
+        "review": (None, findings.review_section),
+    }
+    key, section = sections[name]
+    expected = f"--{name} {path}: expected what labelloop {name} --json prints"
+    try:
+        told = orjson.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{expected}, which can't be read: {error}") from error
+    if not isinstance(told, dict) or (key is not None and key not in told):
+        raise DataError(f"{expected}, with {key!r}" if key else expected)
+    try:
+        section(told)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{expected}, got another shape ({type(error).__name__}: {error})") from error
+    return told
+
+
+# -- images -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _images(runtime: Runtime, of_file: bool, missing: Counter[str]) -> Iterator[Look]:
+    """Gives thumbnails of images that may be fetched; of a file's, nothing is kept. Counts why others are missing."""
+    from labelloop.media import MediaCache
+    from qa.report.pictures import Absent
+
+    headers: Callable[[], Mapping[str, str]] = dict
+    if runtime.services.label_studio_token is not None:
+        headers = runtime.client.auth_headers
+    with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
+        services = runtime.services
+        if of_file:
+            services = services.model_copy(update={"data": Path(folder)})
+        cache = MediaCache.of(services, headers)
+        known: dict[str, Photo | Absent] = {}
+
+        def look(address: str) -> Photo | Absent:
+            if address not in known:
+                try:
+                    known[address] = _photo(cache, address, Path(folder))
+                except LabelloopError as error:
+                    missing[str(error)] += 1
+                    known[address] = Absent(str(error))
+            return known[address]
+
+        try:
+            yield look
+        finally:
+            cache.close()
+
+
+def _photo(cache: MediaCache, address: str, folder: Path) -> Photo:
+    from labelloop.media import thumbnail_of
+    from qa.report.pictures import Photo
+
+    path = _from_address(address, folder, cache.rules.max_bytes) or cache.fetch(address)
+    small = thumbnail_of(path, max_pixels=cache.rules.max_pixels)
+    return Photo("data:image/jpeg;base64," + base64.b64encode(small.jpeg).decode(), small.width, small.height)
+
+
+def _from_address(address: str, folder: Path, max_bytes: int) -> Path | None:
+    """The file of an image that is its own address (data:), None for any other address."""
+    head = _DATA_IMAGE.match(address)
+    if head is None:
+        return None
+    if len(address) > max_bytes * 4 // 3 + 100:
+        raise MediaError("too_large", f"the image in the task is over {max_bytes} bytes")
+    path = folder / "image-in-task"
+    try:
+        path.write_bytes(base64.b64decode(address[head.end() :], validate=True))
+    except binascii.Error as error:
+        raise MediaError("unreadable", "the image in the task is no valid base64") from error
+    return path

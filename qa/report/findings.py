@@ -1,0 +1,139 @@
+"""The parts of the report on annotators, label errors, consensus and review, from the JSON of those commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from qa.report.bars import bar, task_links
+from qa.report.markup import Child, Html, element, joined, named
+from qa.report.tables import left_out_note, section, table
+from qa.report.wording import number
+
+#: Rows of each table, and tasks that a finding names.
+MOST_ROWS, MOST_TASKS = 100, 10
+
+TaskLink = Callable[[Any], Html]
+
+
+def annotators_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
+    """Flags and messages for each person of `labelloop annotators --json`."""
+    people = report.get("annotators") or []
+    ordered = sorted(people, key=lambda each: -len(each.get("flags") or ()))
+    rows: list[Sequence[Child]] = [
+        [
+            f"annotator {each['annotator']}",
+            number(each.get("n_labels")),
+            joined([_flag(flag, task_link) for flag in each.get("flags") or ()]) or "none",
+            element("span", each.get("message"), class_="message"),
+        ]
+        for each in ordered[:MOST_ROWS]
+    ]
+    return section(
+        "annotators",
+        "Annotators: flags",
+        table("Flags of each person, most flags first", ["Annotator", "Labels", "Flags", "Message"], rows),
+        left_out_note(len(rows), len(people), "annotators"),
+    )
+
+
+def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
+    """Findings and hotspots of `labelloop errors --json`."""
+    findings, hotspots = report.get("findings") or [], report.get("hotspots") or []
+    rows: list[Sequence[Child]] = [
+        [
+            task_link(each["task"]),
+            _person(each.get("annotator")),
+            named(each.get("control") or ""),
+            str(each.get("type") or "–").replace("_", " "),
+            _plain(each.get("given")),
+            _plain(each.get("suggested")),
+            number(each.get("score")),
+            str(each.get("cause") or "–"),
+        ]
+        for each in findings[:MOST_ROWS]
+    ]
+    most = max((each["n"] for each in hotspots), default=1) or 1
+    spots: list[Sequence[Child]] = [
+        [
+            str(each["by"]).replace("_", " "), _plain(each["key"]), number(each["n"]), bar(each["n"] / most),
+            number(each.get("ratio")), joined(task_links((each.get("tasks") or ())[:MOST_TASKS], task_link)),
+        ]
+        for each in hotspots[:MOST_ROWS]
+    ]  # fmt: skip
+    heads = ["Task", "Annotator", "Control", "Type", "Given", "Suggested", "Score", "Cause"]
+    spot_heads: list[Child] = ["By", "What", "n", element("span", "Bar", class_="unseen"), "Times the usual", "Tasks"]
+    return section(
+        "errors",
+        "Likely label errors",
+        table("Hotspots: where errors gather", spot_heads, spots, class_="numbers") if spots else None,
+        left_out_note(len(spots), len(hotspots), "hotspots"),
+        table("Findings, as the errors report orders them", heads, rows) if rows else element("p", "None found."),
+        left_out_note(len(rows), len(findings), "findings"),
+    )
+
+
+def consensus_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
+    """The least certain tasks of `labelloop consensus --json`."""
+    tasks = report.get("tasks") or []
+    known = [each for each in tasks if each.get("probability") is not None]
+    ordered = sorted(known, key=lambda each: each["probability"])[:MOST_ROWS]
+    rows: list[Sequence[Child]] = [
+        [task_link(each["task"]), _plain(each.get("label")), number(float(each["probability"])),
+         number(each.get("support")), number(each.get("judgments"))]
+        for each in ordered
+    ]  # fmt: skip
+    said = f"{number(len(tasks))} tasks have a consensus" + (f" by {report['method']}." if "method" in report else ".")
+    return section(
+        "consensus",
+        "Consensus",
+        element("p", said.replace("_", " ")),
+        table(
+            "The least certain tasks", ["Task", "Label", "Probability", "Support", "Judgments"], rows, class_="numbers"
+        )
+        if rows
+        else None,
+        left_out_note(len(rows), len(known), "tasks"),
+    )
+
+
+def review_section(report: Mapping[str, Any]) -> Html:
+    """The figures of `labelloop review --json`, by their names."""
+    rows: list[Sequence[Child]] = [[name, said] for name, said in _figures(report)]
+    return section("review", "Review", table("The state of review", ["What", "Figure"], rows[:MOST_ROWS]))
+
+
+def _figures(report: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in report.items():
+        name = f"{above}{str(key).replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            found += _figures(value, f"{name}: ")
+        elif isinstance(value, list):
+            found.append((name, number(len(value))))
+        elif key != "schema_version":
+            found.append(
+                (name, number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value))
+            )
+    return found
+
+
+def _flag(flag: Mapping[str, Any], task_link: TaskLink) -> Html:
+    tasks = task_links((flag.get("tasks") or ())[:MOST_TASKS], task_link)
+    where: list[Child] = [" (tasks ", *tasks, ")"] if tasks else []
+    return element("div", element("b", str(flag["flag"]).replace("_", " ")), f": {flag.get('why') or ''}", *where)
+
+
+def _person(annotator: Any) -> str:
+    return "–" if annotator is None else f"annotator {annotator}"
+
+
+def _plain(value: Any) -> Child:
+    """A class, several of them, or a number, as text."""
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return joined([part for each in value for part in (" / ", _plain(each))][1:])
+    if isinstance(value, Mapping):
+        return joined([part for key, each in value.items() for part in (", ", f"{key} ", _plain(each))][1:])
+    return named(number(value) if isinstance(value, float) else value)

@@ -1,0 +1,208 @@
+"""What people drew, over the image: boxes, outlines, masks and points, each person in a colour and dash pattern of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labelloop.masks import resized
+from labelloop.outlines import mask_rings
+from qa.kinds.shapes import Boxes, Brushed, Outlines, Points
+from qa.report.disagreements import Answer, Disagreement
+from qa.report.inks import dash, ink, sample
+from qa.report.markup import Child, Html, element, joined
+
+#: Regions of one person that are drawn, images of one task, and pixels along which a mask's outline runs.
+MOST_REGIONS, MOST_ITEMS, MASK_WIDTH = 300, 4, 400
+#: Coordinates beyond this many image sizes are cut, so that a slip of the hand does not break the picture.
+_FAR = 50.0
+DRAWN = (Boxes, Outlines, Brushed, Points)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A thumbnail as a data: address, and the width and height of the image that it is of."""
+
+    address: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why an image can't be shown."""
+
+    reason: str
+
+
+#: Gives the thumbnail of an image by the address that a task has for it.
+Look = Callable[[str], Photo | Absent]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A region: a path, ready to draw, in a canvas of 1 by 1; its label, and where that is written."""
+
+    kind: str
+    points: tuple[tuple[tuple[float, float], ...], ...]
+    label: str
+    item: int
+
+
+def image_figures(found: Disagreement, look: Look, ident: str, *, drawn: bool = True) -> Html:
+    """The task's images with everybody's regions, and a legend; one figure for each image that has regions.
+
+    Not `drawn`: the first image alone, of a task whose answers are about the whole of it.
+    """
+    if not drawn:
+        return _figure(found, 0, {}, look, ident)
+    shapes = {place: list(_shapes(answer.value)) for place, answer in enumerate(found.answers)}
+    items = sorted({shape.item for each in shapes.values() for shape in each}) or [0]
+    figures: list[Child] = [
+        _figure(
+            found, item, {place: [s for s in each if s.item == item] for place, each in shapes.items()}, look, ident
+        )
+        for item in items[:MOST_ITEMS]
+    ]
+    if len(items) > MOST_ITEMS:
+        figures.append(element("p", f"{MOST_ITEMS} of {len(items)} images are shown.", class_="note"))
+    return joined(figures)
+
+
+def _figure(found: Disagreement, item: int, shapes: dict[int, list[_Shape]], look: Look, ident: str) -> Html:
+    photo = _photo(found, item, look)
+    width, height, known = _size(photo, found.answers)
+    if isinstance(photo, Photo):
+        ground = element("image", href=photo.address, x=0, y=0, width=width, height=height, preserveAspectRatio="none")
+    else:
+        ground = element("rect", x=0, y=0, width=width, height=height, class_="canvas")
+    answers = found.answers if shapes else ()
+    said = [_told(answer, shapes[place]) for place, answer in enumerate(answers)]
+    name = f"{ident}-{item}"
+    layers = [
+        _layer(place, answer, shapes[place], width, height, f"{name}-{place}") for place, answer in enumerate(answers)
+    ]
+    drawing = element(
+        "svg",
+        element("title", f"Task {found.task}{': what each person drew' if shapes else ''}", id=f"{name}-title"),
+        element("desc", "; ".join(f"annotator {a.annotator}: {t}" for a, t in zip(answers, said, strict=True)),
+                id=f"{name}-said"),
+        ground, *layers,
+        viewBox=f"0 0 {width:g} {height:g}", class_="drawing", role="img",
+        aria_labelledby=f"{name}-title {name}-said", style=f"aspect-ratio: {width:g} / {height:g}",
+    )  # fmt: skip
+    notes: list[Child] = []
+    if isinstance(photo, Absent):
+        notes.append(element("p", f"The image is not shown: {photo.reason}.", class_="note"))
+    if not known:
+        notes.append(element("p", "The image's size is not known; its proportions are a guess.", class_="note"))
+    legend = [
+        element(
+            "li",
+            element(
+                "label",
+                element("input", type="checkbox", checked=True, data_layer=f"{name}-{place}"),
+                sample(place), f" annotator {answer.annotator}",
+            ),
+            f": {said[place]}{'' if answer.blind else ' (saw a suggestion)'}",
+        )
+        for place, answer in enumerate(answers)
+    ]  # fmt: skip
+    return element(
+        "figure", drawing, *notes,
+        element("figcaption", element("ul", *legend, class_="legend")) if legend else None,
+    )  # fmt: skip
+
+
+def _photo(found: Disagreement, item: int, look: Look) -> Photo | Absent:
+    value = found.data.get(found.control.data_key)
+    address = value[item] if isinstance(value, list) and item < len(value) else value
+    if not isinstance(address, str) or not address:
+        return Absent(f"the task has no address under {found.control.data_key!r}")
+    return look(address)
+
+
+def _size(photo: Photo | Absent, answers: Sequence[Answer]) -> tuple[float, float, bool]:
+    """(width, height, whether they are known) of the canvas."""
+    if isinstance(photo, Photo):
+        return float(photo.width), float(photo.height), True
+    for answer in answers:
+        if isinstance(answer.value, Brushed) and answer.value.masks:
+            return float(answer.value.masks[0].width), float(answer.value.masks[0].height), True
+        if isinstance(answer.value, Boxes | Outlines | Points) and (answer.value.width, answer.value.height) != (
+            100,
+            100,
+        ):
+            return float(answer.value.width), float(answer.value.height), True
+    return 400.0, 300.0, False
+
+
+# -- what was drawn -----------------------------------------------------------------------------------------------------
+
+
+def _shapes(value: Any) -> Iterator[_Shape]:
+    if isinstance(value, Boxes):
+        for corners, label, item in zip(value.corners.tolist(), value.labels, value.items, strict=True):
+            yield _Shape("box", (_unit(corners, value.width, value.height),), label, item)
+    elif isinstance(value, Outlines):
+        for ring, label, item in zip(value.rings, value.labels, value.items, strict=True):
+            yield _Shape("outline", (_unit(ring.tolist(), value.width, value.height),), label, item)
+    elif isinstance(value, Points):
+        for place, label, item in zip(value.places.tolist(), value.labels, value.items, strict=True):
+            yield _Shape("point", (_unit([place], value.width, value.height),), label, item)
+    elif isinstance(value, Brushed):
+        for mask, label, item in zip(value.masks, value.labels, value.items, strict=True):
+            small = resized(mask, MASK_WIDTH, max(1, round(MASK_WIDTH * mask.height / mask.width)))
+            rings = mask_rings(small.pixels())
+            yield _Shape("mask", tuple(_unit(ring.tolist(), small.width, small.height) for ring in rings), label, item)
+
+
+def _unit(points: Sequence[Sequence[float]], width: float, height: float) -> tuple[tuple[float, float], ...]:
+    return tuple((_near(x / width), _near(y / height)) for x, y in points)
+
+
+def _near(share: float) -> float:
+    return min(max(share, -_FAR), _FAR)
+
+
+def _told(answer: Answer, shapes: Sequence[_Shape]) -> str:
+    """`2 regions (cat 1, dog 1)`, as text."""
+    if not shapes:
+        return "nothing"
+    counts = Counter(shape.label or "no class" for shape in shapes)
+    several = f"{len(shapes)} region{'s' if len(shapes) > 1 else ''}"
+    return f"{several} ({', '.join(f'{label} {count}' for label, count in counts.most_common(8))})"
+
+
+def _layer(place: int, answer: Answer, shapes: Sequence[_Shape], width: float, height: float, ident: str) -> Html:
+    drawn = [_region(shape, place, answer, width, height) for shape in shapes[:MOST_REGIONS]]
+    return element("g", *drawn, id=ident, class_=f"layer {ink(place)}", data_annotator=answer.annotator)
+
+
+def _region(shape: _Shape, place: int, answer: Answer, width: float, height: float) -> Html:
+    size = max(width, height)
+    rings = [[(x * width, y * height) for x, y in ring] for ring in shape.points]
+    first = rings[0][0] if rings and rings[0] else (0.0, 0.0)
+    if shape.kind == "point":
+        reach = size * 0.012
+        x, y = first
+        path = f"M{x - reach:.1f} {y:.1f}H{x + reach:.1f}M{x:.1f} {y - reach:.1f}V{y + reach:.1f}"
+        path += f"M{x - reach:.1f} {y:.1f}a{reach:.1f} {reach:.1f} 0 1 0 {2 * reach:.1f} 0a{reach:.1f} {reach:.1f} 0 1 0 {-2 * reach:.1f} 0"  # noqa: E501
+    else:
+        path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ring) + "Z" for ring in rings if ring)
+    # Labels of different people at one corner would cover each other.
+    down = size * 0.02 * (1 + place % 4)
+    text = element(
+        "text", shape.label or None, x=f"{first[0] + size * 0.004:.1f}", y=f"{first[1] + down:.1f}",
+        font_size=f"{size * 0.018:.1f}",
+    )  # fmt: skip
+    return element(
+        "g",
+        element("title", f"annotator {answer.annotator}: {shape.label or 'no class'}"),
+        element("path", d=path, class_="halo"),
+        element("path", d=path, class_=f"drawn {shape.kind}", stroke_dasharray=dash(place)),
+        text if shape.label else None,
+        class_="region",
+    )
