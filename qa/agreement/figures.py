@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from qa.agreement.tally import AND, BASES, GROUPS, Tally
+from qa.agreement.tally import AND, Tally
 from qa.kinds.kind import BETWEEN, Kind, Ratio
 from qa.measures.chance import MOST_VALUES, NO_UNITS, Groups, Interval, agreement_in
 from qa.measures.classes import binary_alpha, specific_agreement
@@ -247,12 +247,3 @@ class _Decoded:
             table["rows"].to_numpy().astype(np.int64),
         )
         return cls(patterns, names, code_of, groups)
-
-
-def pooled(figures: Sequence[Figures]) -> Mapping[str, int]:
-    """The counts of several controls by their largest: labels and tasks of a project."""
-    names = ("n_labels", "n_tasks", "n_overlapped")
-    return {name: max((each.counts[name] for each in figures), default=0) for name in names}
-
-
-__all__ = ["BASES", "GROUPS", "Figures", "cohens", "told"]

@@ -48,9 +48,10 @@ class Readings:
 
     def tasks(self) -> Iterator[tuple[int, int]]:
         """(place of the first, place after the last) of each task."""
-        ends = np.flatnonzero(np.diff(self.task)) + 1
-        starts = [0, *ends.tolist()] if len(self) else []
-        yield from zip(starts, [*starts[1:], len(self)], strict=True)
+        if not len(self):
+            return
+        inner = (np.flatnonzero(np.diff(self.task)) + 1).tolist()
+        yield from zip([0, *inner], [*inner, len(self)], strict=True)
 
     def meetings(self) -> tuple[Ints, Ints]:
         """(place, place) of every two readings of a task of which one at least gave something, the earlier place first."""

@@ -17,6 +17,8 @@ def specific_agreement(patterns: Patterns, names: NDArray[Any]) -> dict[str, dic
     That is the share of the other judgments of the same units that give it too; None where there are no others.
     """
     k = len(names)
+    if not k:
+        return {}
     cells = patterns.owners * k + patterns.values
     counts = np.bincount(cells, minlength=len(patterns.sizes) * k).reshape(-1, k).astype(np.float64)
     weights = patterns.counts[:, None] * counts
