@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+#: One entry per judgment.
+Column = Sequence[Any] | NDArray[Any] | pl.Series
 #: Keys of patterns are exact up to here, as integers and as floats.
 _KEYS, _EXACT = 1 << 62, 1 << 53
 _NONE: Ints = np.zeros(0, np.int64)
@@ -133,16 +135,11 @@ class Ratings:
         return np.concatenate(pairs), np.concatenate(left), np.concatenate(right)
 
 
-def ratings_of(
-    units: Sequence[Any] | NDArray[Any],
-    raters: Sequence[Any] | NDArray[Any],
-    values: Sequence[Any] | NDArray[Any],
-    *,
-    possible: Sequence[Any] = (),
-) -> Ratings:
+def ratings_of(units: Column, raters: Column, values: Column, *, possible: Sequence[Any] = ()) -> Ratings:
     """Code judgments, one entry each in the three columns; a value of None or nan is no judgment.
 
-    `possible` are values that may have been given, whether they were or not. ValueError when the columns differ in length.
+    `possible` are values that may have been given, whether they were or not. Texts are coded fastest out of a polars Series,
+    numbers out of an array. ValueError when the columns differ in length.
     """
     if not len(units) == len(raters) == len(values):
         raise ValueError(
@@ -150,15 +147,20 @@ def ratings_of(
         )
     given = _given(values)
     if given is not None:
-        units, raters, values = (np.asarray(column)[given] for column in (units, raters, values))
+        units, raters, values = (_only(column, given) for column in (units, raters, values))
     unit_codes, unit_names = _coded(units)
     rater_codes, rater_names = _coded(raters)
     value_codes, value_names = _coded(values, possible)
     return Ratings(unit_codes, rater_codes, value_codes, unit_names, rater_names, value_names)
 
 
-def _given(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_] | None:
+def _given(values: Column) -> NDArray[np.bool_] | None:
     """Which values are judgments; None when all are."""
+    if isinstance(values, pl.Series):
+        gone = values.is_null()
+        if values.dtype.is_float():
+            gone |= values.is_nan().fill_null(True)
+        return ~gone.to_numpy() if gone.any() else None
     column = np.asarray(values)
     if column.dtype.kind == "f":
         missing = np.isnan(column)
@@ -169,8 +171,16 @@ def _given(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.bool_] | None:
     return ~missing if missing.any() else None
 
 
-def _coded(column: Sequence[Any] | NDArray[Any], possible: Sequence[Any] = ()) -> tuple[Ints, NDArray[Any]]:
+def _only(column: Column, given: NDArray[np.bool_]) -> Column:
+    return column.filter(given) if isinstance(column, pl.Series) else np.asarray(column)[given]
+
+
+def _coded(column: Column, possible: Sequence[Any] = ()) -> tuple[Ints, NDArray[Any]]:
     """(the place of each entry among the names, the names in order)"""
+    if isinstance(column, pl.Series):
+        if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+            return _coded_texts(column.cast(pl.String), possible)
+        column = column.to_numpy()
     given = np.asarray(column)
     count = len(given)
     whole = np.concatenate([given, np.asarray(possible)]) if len(possible) else given
@@ -192,11 +202,18 @@ def _coded(column: Sequence[Any] | NDArray[Any], possible: Sequence[Any] = ()) -
                 return shifted[:count], np.arange(low, high + 1).astype(whole.dtype)
             return (np.cumsum(there) - 1)[shifted[:count]], (np.flatnonzero(there) + low).astype(whole.dtype)
     if whole.dtype.kind in "OU" and all(isinstance(each, str) for each in whole[:1000].tolist()):
-        texts = pl.Series(whole.tolist(), dtype=pl.String)
-        ranks = texts.rank("dense").to_numpy().astype(np.int64) - 1
-        return ranks[:count], np.asarray(texts.unique().sort().to_list(), dtype=object)
+        return _coded_texts(pl.Series(given.tolist(), dtype=pl.String), possible)
     names, codes = np.unique(whole, return_inverse=True)
     return codes[:count].astype(np.int64), names
+
+
+def _coded_texts(texts: pl.Series, possible: Sequence[Any]) -> tuple[Ints, NDArray[Any]]:
+    every = texts.unique()
+    if len(possible):
+        every = pl.concat([every, pl.Series(list(possible), dtype=pl.String)]).unique()
+    names = every.sort()
+    codes = texts.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
+    return codes, np.asarray(names.to_list(), dtype=object)
 
 
 def _distinct(rows: Ints, k: int) -> tuple[Ints, Ints]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import krippendorff
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,6 +237,21 @@ def test_missing_values_are_no_judgments_and_names_are_in_order() -> None:
     assert ratings.value_names.tolist() == ["maybe", "no", "yes"]
     assert ratings.unit_names.tolist() == ["s", "t"] and ratings.rater_names.tolist() == ["ada", "bob", "eve"]
     assert len(ratings) == 3
+
+
+def test_columns_of_polars_are_coded_like_arrays() -> None:
+    units, raters, values = ["t", "t", "s", "r"], [7, 9, 9, 7], ["no", None, "", "yes"]
+    for kind in (pl.String, pl.Categorical):
+        series = (pl.Series(units, dtype=kind), pl.Series(raters), pl.Series(values, dtype=kind))
+        for possible in ([], ["maybe", "no"]):
+            ours, theirs = ratings_of(*series, possible=possible), ratings_of(units, raters, values, possible=possible)
+            for name in ("units", "raters", "values", "unit_names", "rater_names", "value_names"):
+                assert getattr(ours, name).tolist() == getattr(theirs, name).tolist(), name
+    numbers = ratings_of(pl.Series([1, 1, 2]), pl.Series([1, 2, 1]), pl.Series([0.5, float("nan"), None]))
+    assert (numbers.value_names.tolist(), len(numbers)) == ([0.5], 1)
+    nothing = pl.Series([], dtype=pl.String)
+    assert len(ratings_of(nothing, nothing, nothing)) == 0
+    assert ratings_of(nothing, nothing, nothing, possible=["b", "a"]).value_names.tolist() == ["a", "b"]
 
 
 def test_intervals_hold_the_value_of_the_whole_population_as_often_as_they_say() -> None:
