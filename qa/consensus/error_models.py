@@ -7,13 +7,14 @@ value j is true, value l with a probability of their own. One coin: a rater is r
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from qa.consensus.votes import Consensus, consensus_of, votes_of
 from qa.measures.ratings import Floats, Ratings
 
-#: (posterior) -> (log prior of values, log probability of each judgment under each true value)
+#: (posterior) -> (log prior of values, log probability of all judgments of each unit under each true value)
 _Fit = Callable[[Floats], tuple[Floats, Floats]]
 _LEAST = 1e-300
 
@@ -28,21 +29,17 @@ def dawid_skene(
     """
     ratings = ratings.by_unit
     k, people = len(ratings.value_names), len(ratings.rater_names)
-    said = ratings.raters * k + ratings.values
+    said = _said(ratings)
     prior: Floats = np.zeros(k)
     confusion: Floats = np.zeros((people, k, k))
 
     def fit(posterior: Floats) -> tuple[Floats, Floats]:
         nonlocal prior, confusion
         prior = posterior.mean(axis=0)
-        of_judgments = posterior[ratings.units]
-        counts: Floats = np.zeros((people, k, k))
-        for j in range(k):
-            counts[:, j] = np.bincount(said, weights=of_judgments[:, j], minlength=people * k).reshape(people, k)
+        counts = (said.T @ posterior).reshape(people, k, k).transpose(0, 2, 1)
         confusion = _shares(counts + smoothing)
-        return np.log(np.maximum(prior, _LEAST)), np.log(np.maximum(confusion, _LEAST))[
-            ratings.raters, :, ratings.values
-        ]
+        logs = np.log(np.maximum(confusion, _LEAST)).transpose(0, 2, 1).reshape(people * k, k)
+        return np.log(np.maximum(prior, _LEAST)), said @ logs
 
     posterior = _rounds(ratings, fit, tolerance, most_rounds)
     return consensus_of(ratings, posterior, confusion, prior)
@@ -54,19 +51,19 @@ def one_coin(
     """The same with one probability for each rater, of being right; for few judgments of many raters."""
     ratings = ratings.by_unit
     k, people = len(ratings.value_names), len(ratings.rater_names)
-    given = np.bincount(ratings.raters, minlength=people)
-    at = np.arange(len(ratings))
+    said, given = _said(ratings), np.bincount(ratings.raters, minlength=people)
+    at = np.arange(people * k)
     prior, right = np.zeros(k), np.zeros(people)
 
     def fit(posterior: Floats) -> tuple[Floats, Floats]:
         nonlocal prior, right
         prior = posterior.mean(axis=0)
-        agreed = np.bincount(ratings.raters, weights=posterior[ratings.units, ratings.values], minlength=people)
+        agreed = (said.T @ posterior)[at, at % k].reshape(people, k).sum(axis=1)
         right = (agreed + smoothing) / (given + k * smoothing) if smoothing else agreed / np.maximum(given, 1)
         wrong = np.log(np.maximum((1 - right) / max(1, k - 1), _LEAST))
-        logs = np.repeat(wrong[ratings.raters][:, None], k, axis=1)
-        logs[at, ratings.values] = np.log(np.maximum(right, _LEAST))[ratings.raters]
-        return np.log(np.maximum(prior, _LEAST)), logs
+        logs = np.repeat(np.repeat(wrong, k)[:, None], k, axis=1)
+        logs[at, at % k] = np.repeat(np.log(np.maximum(right, _LEAST)), k)
+        return np.log(np.maximum(prior, _LEAST)), said @ logs
 
     posterior = _rounds(ratings, fit, tolerance, most_rounds)
     confusion = np.repeat(((1 - right) / max(1, k - 1))[:, None, None], k, axis=1).repeat(k, axis=2)
@@ -74,18 +71,25 @@ def one_coin(
     return consensus_of(ratings, posterior, confusion, prior)
 
 
-def _rounds(ratings: Ratings, fit: _Fit, tolerance: float, most_rounds: int) -> Floats:
-    """The probability of each value of each unit; it begins with the shares of the votes, as published.
+def _said(ratings: Ratings) -> Any:
+    """How often each unit got each value from each rater, sparse: (units, raters x values). `ratings` are in order of units."""
+    from scipy.sparse import csr_array
 
-    `ratings` are in order of their units.
-    """
+    k, people = len(ratings.value_names), len(ratings.rater_names)
+    ends = np.concatenate([ratings.starts, [len(ratings)]])
+    shape = (len(ratings.unit_names), people * k)
+    return csr_array((np.ones(len(ratings)), ratings.raters * k + ratings.values, ends), shape=shape)
+
+
+def _rounds(ratings: Ratings, fit: _Fit, tolerance: float, most_rounds: int) -> Floats:
+    """The probability of each value of each unit; it begins with the shares of the votes, as published."""
     posterior = _shares(votes_of(ratings))
     if not len(ratings):
         return posterior
     before = -np.inf
     for _ in range(most_rounds):
         log_prior, log_said = fit(posterior)
-        logs = log_prior + np.add.reduceat(log_said, ratings.starts, axis=0)
+        logs = log_prior + log_said
         most = logs.max(axis=1, keepdims=True)
         shares = np.exp(logs - most)
         sums = shares.sum(axis=1, keepdims=True)
