@@ -89,8 +89,8 @@ def rank(project: int, version: str) -> None:
 
 
 def check_quality(project: int) -> None:
-    """Measure agreement on the labels as they are now and keep the report."""
-    from sync.quality import check_agreement
+    """Measure agreement on the labels that changed, keep the report, and sort what needs a third person or a review."""
+    from sync.agreement_checks import check_agreement
 
     check_agreement(runtime(), _project(project))
 

@@ -31,13 +31,13 @@ from labelloop.store.trainings import (
     trainings_of,
 )
 from labelloop.store.types import utc_now
+from sync.agreement_checks import labels_at_last_check
 from sync.forgetting import erase_latecomers
 from sync.freezing import entries_of, freeze, open_dataset
 from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
 from sync.mirroring.configs import follow_config
 from sync.promotion import plan_cold_start, retirements
-from sync.quality import labels_at_last_check
 from sync.roles import RolePolicy
 from sync.runtime import Runtime
 from sync.stored_labels import label_marks

@@ -276,8 +276,10 @@ class Store:
 
     # -- labels ---------------------------------------------------------------------------------------------------
 
-    def labels(self, project_id: int, roles: Sequence[str] | None = None) -> list[LabelRow]:
-        """Every current label: one per (task, person), newest annotation, by task and annotation id."""
+    def labels(
+        self, project_id: int, roles: Sequence[str] | None = None, task_ids: Sequence[int] | None = None
+    ) -> list[LabelRow]:
+        """Every current label, or those of some tasks: one per (task, person), newest annotation, by task and annotation id."""
         label, k = t.labels.c, t.tasks.c
         names = [name for name in LabelRow.__dataclass_fields__ if name != "role"]
         of_task = (k.instance == label.instance) & (k.project_id == label.project_id) & (k.task_id == label.task_id)
@@ -289,8 +291,11 @@ class Store:
         )
         if roles is not None:
             query = query.where(k.role.in_(list(roles)))
+        parts = (
+            [query] if task_ids is None else [query.where(label.task_id.in_(c)) for c in self.chunks(sorted(task_ids))]
+        )
         with self.read() as connection:
-            return [LabelRow(**row) for row in connection.execute(query).mappings()]
+            return [LabelRow(**row) for part in parts for row in connection.execute(part).mappings()]
 
     def count_labels(self, project_id: int) -> int:
         """How many current labels there are."""

@@ -82,6 +82,7 @@ tasks = Table(
     Column("role", String(16), nullable=False),
     Index(None, "instance", "project_id", "content_hash"),
     Index(None, "instance", "project_id", "updated_at"),
+    Index(None, "instance", "project_id", "deleted_at"),
 )
 
 revisions = Table(
@@ -108,6 +109,7 @@ revisions = Table(
     UniqueConstraint("instance", "annotation_id", "updated_at", "rev_hash"),
     Index(None, "instance", "project_id", "task_id"),
     Index(None, "instance", "project_id", "annotation_id", "rev"),
+    Index(None, "instance", "project_id", "revision_id"),
 )
 
 # What one model version said of one task: made once, ranked as often as needed.
@@ -304,6 +306,21 @@ cursors = Table(
     Column("last_id", Integer),
     Column("full_scan_at", UtcTime),
     Column("settled_at", UtcTime),
+)
+
+# MUTABLE: what agreement was last measured on, by task. `labels` are [annotation_id, rev_hash, updated_at,
+# person_id, shown], `rev_hash` is the task's, `score` how far people agree on it over all controls, `scores` by control.
+measured = Table(
+    "measured",
+    metadata,
+    *_scope(key=True),
+    Column("task_id", Integer, primary_key=True, autoincrement=False),
+    Column("role", String(16), nullable=False),
+    Column("rev_hash", String(64), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("score", Float),
+    Column("scores", JSON, nullable=False),
+    Index(None, "instance", "project_id", "score"),
 )
 
 # MUTABLE

@@ -35,20 +35,33 @@ def measure_agreement(
     return agreement_report(*Running.read(labels, config, gold=gold), intervals=intervals)
 
 
-def agreement_report(running: Running, said: Sequence[Said] = (), *, intervals: bool = True) -> dict[str, Any]:
-    """The report of what was tallied; tasks are named where what was `said` is at hand. `intervals`: whether bounds are drawn."""
+def agreement_report(
+    running: Running,
+    said: Sequence[Said] = (),
+    *,
+    worst: Sequence[tuple[int, Mapping[str, float]]] = (),
+    intervals: bool = True,
+) -> dict[str, Any]:
+    """The report of what was tallied. `intervals`: whether bounds are drawn.
+
+    Tasks are named from what was `said`, or from `worst`: tasks and their scores by control, the least agreed ones first.
+    """
     kinds = measurable(running.config)
     pairs = {name: running.labels(name)["n_pairs"] for name in BASES}
     pairs["mixed"] = pairs["all"] - pairs["blind"] - pairs["same_suggestion"]
     basis = "blind" if pairs["blind"] else "all"
-    by_name = {each.control.name: each for each in said}
+    named = {each.control.name: worst_tasks(each, MOST_TASKS) for each in said}
+    for task, scores in worst:
+        for name, score in scores.items():
+            if score < 1:
+                named.setdefault(name, []).append({"task": task, "score": score})
     controls = {
         control.name: _control(
             control,
             kind,
             {name: Figures(kind, running.tallies[control.name], name, intervals=intervals) for name in BASES},
             basis,
-            by_name.get(control.name),
+            named.get(control.name, []),
         )
         for control, kind in kinds
     }
@@ -70,7 +83,7 @@ def agreement_report(running: Running, said: Sequence[Said] = (), *, intervals: 
 
 
 def _control(
-    control: Control, kind: Kind, figures: Mapping[str, Figures], basis: str, said: Said | None
+    control: Control, kind: Kind, figures: Mapping[str, Figures], basis: str, tasks: list[dict[str, Any]]
 ) -> dict[str, Any]:
     head, counts = figures[basis], figures["all"].counts
     scores = {name: each.metrics["mean_score"]["value"] for name, each in figures.items()}
@@ -95,7 +108,7 @@ def _control(
             name: {"n_pairs": each.counts["n_pairs"], "metrics": each.metrics} for name, each in figures.items()
         },
         "anchoring_gap": None if blind is None or anchored is None else anchored - blind,
-        "tasks": [] if said is None else worst_tasks(said, MOST_TASKS),
+        "tasks": tasks,
     }
 
 

@@ -23,4 +23,4 @@ def task_scores(said: Said) -> pl.DataFrame:
 def worst_tasks(said: Said, most: int) -> list[dict[str, Any]]:
     """The tasks on which people agree least, of those that two people said something about and do not agree on."""
     scores = task_scores(said).filter(pl.col("score") < 1.0)
-    return scores.sort("score", "task").head(most).to_dicts()
+    return scores.sort("score", "task").head(most).select("task", "score").to_dicts()
