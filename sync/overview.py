@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from labelloop.errors import LabelloopError
+from labelloop.errors import DataError, LabelloopError
 from labelloop.services.state import read_state
 from labelloop.store import ProjectRow, Store, TrainingRow
 from labelloop.store.promotions import predictions_of, promotions_of
 from labelloop.store.trainings import last_finished, running_training, trainings_of
+from sync.agreement_checks import last_report
 from sync.runtime import Runtime
 
 #: Seconds that Redis has to answer a status.
@@ -63,7 +64,7 @@ def _projects_status(runtime: Runtime) -> tuple[str | None, str | None, list[dic
     try:
         rows = runtime.store.projects()
         dirty, redis_problem = _dirty(runtime, rows)
-        return None, redis_problem, [_project_status(runtime.store, row, dirty.get(row.project_id)) for row in rows]
+        return None, redis_problem, [_project_status(runtime, row, dirty.get(row.project_id)) for row in rows]
     except LabelloopError as error:
         return str(error), None, []
     except (SQLAlchemyError, OSError) as error:
@@ -90,7 +91,8 @@ def _dirty(runtime: Runtime, projects: Iterable[ProjectRow]) -> tuple[dict[int, 
         return {}, f"does not answer ({error}); what waits for a reconcile is not known"
 
 
-def _project_status(store: Store, project: ProjectRow, dirty: bool | None) -> dict[str, Any]:
+def _project_status(runtime: Runtime, project: ProjectRow, dirty: bool | None) -> dict[str, Any]:
+    store = runtime.store
     running, last = running_training(store, project.project_id), last_finished(store, project.project_id)
     served = store.served(project.project_id)
     return {
@@ -102,7 +104,18 @@ def _project_status(store: Store, project: ProjectRow, dirty: bool | None) -> di
         "training_running": running.training_id if running else None,
         "last_training": _training(last) if last else None,
         "dirty": dirty,
+        "agreement_alarms": _alarms(runtime, project),
     }
+
+
+def _alarms(runtime: Runtime, project: ProjectRow) -> list[dict[str, Any]] | None:
+    """Where people agreed too little at the last check; None where there is no report of one."""
+    try:
+        report = last_report(runtime, project)
+    except DataError:
+        # The next check measures everything anew; until then nothing is known.
+        return None
+    return report["alarms"] if report is not None else None
 
 
 def _status_line(row: dict[str, Any]) -> str:
@@ -114,6 +127,10 @@ def _status_line(row: dict[str, Any]) -> str:
         "trainings paused" + (f", {state}" if running else "") if row["training_paused"] else state,
         f"last training {last['outcome']}: {last['reason']}" if last else "not trained yet",
         *(["changes wait for a reconcile"] if row["dirty"] else []),
+        *(
+            f"people agree too little on {alarm['control']}: {alarm['metric']} {alarm['value']:.2f} below {alarm['threshold']:g}"
+            for alarm in row["agreement_alarms"] or ()
+        ),
     ]
     return f"{row['project']} {row['title']}: " + "; ".join(parts)
 

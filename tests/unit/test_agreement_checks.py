@@ -163,3 +163,16 @@ def test_too_little_agreement_on_enough_tasks_is_an_alarm(work: Work, caplog: py
     assert alarm["value"] < 0.7 and alarm["n"] >= 50
     assert "people agree too little" in caplog.text
     assert (last_report(work.runtime, work.project) or {})["alarms"] == [alarm]
+
+
+def test_a_status_tells_alarms(work: Work) -> None:
+    from sync.overview import status_report, status_text
+
+    assert status_report(work.runtime)["projects"][0]["agreement_alarms"] is None
+    for task in range(1, 60):
+        for person in (1, 2):
+            work.say(task, person, ["praise", "complaint"][task % (person + 1) == 0])
+    work.check()
+    report = status_report(work.runtime)
+    (alarm,) = report["projects"][0]["agreement_alarms"]
+    assert f"people agree too little on label: krippendorff_alpha {alarm['value']:.2f} below 0.7" in status_text(report)
