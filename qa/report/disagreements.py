@@ -32,12 +32,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One task under one control: its score, the number of pairs behind it, its data, and everybody's answer."""
+    """One task under one control: how far people agree there, its data, and everybody's answer."""
 
     task: int
     control: Control
     score: float | None
-    n: int
     data: Mapping[str, Any]
     answers: tuple[Answer, ...]
 
@@ -50,19 +49,18 @@ def worst_disagreements(
     *,
     gold: bool = False,
 ) -> list[Disagreement]:
-    """The tasks of an agreement report with the lowest scores, over all controls, the worst first; of equal ones those
-    of most pairs.
+    """The tasks of an agreement report with the lowest scores, over all controls, the worst first.
 
     `measured` are the controls and kinds of `qa.kinds.registry.measurable`. A task comes once for each control that it is bad in.
     """
     kinds = {control.name: (control, kind) for control, kind in measured}
     rows = [
-        (row["score"], row["task"], name, row["n"])
+        (row["score"], row["task"], name)
         for name, control in report["controls"].items()
         for row in control.get("tasks", ())
         if name in kinds and row["score"] is not None
     ]
-    worst = sorted(rows, key=lambda row: (row[0], -row[3], row[1]))[:most]
+    worst = sorted(rows, key=lambda row: row[:2])[:most]
     wanted = labels.filter(pl.col("task_id").is_in([row[1] for row in worst]))
     kept = labels_of(current_labels(wanted, gold=gold)[0])
     answers: dict[tuple[str, int], list[Answer]] = defaultdict(list)
@@ -72,8 +70,8 @@ def worst_disagreements(
             answer = Answer(int(said.readings.annotator[at]), said.readings.values[at], bool(kept.shown[place] < 0))
             answers[(name, int(kept.task[place]))].append(answer)
     return [
-        Disagreement(task, kinds[name][0], score, n, kept.data.get(task, {}), tuple(answers[(name, task)]))
-        for score, task, name, n in worst
+        Disagreement(task, kinds[name][0], score, kept.data.get(task, {}), tuple(answers[(name, task)]))
+        for score, task, name in worst
     ]
 
 
@@ -89,7 +87,7 @@ def _confused(running: Running, said: Said, report: Mapping[str, Any]) -> list[C
     meetings = running.tallies[said.control.name].tables["meetings"]
     apart = meetings.filter((pl.col("basis") == report["basis"]) & (pl.col("left") != pl.col("right")))
     counts: Counter[tuple[str, str]] = Counter()
-    for left, right, n in apart.select("left", "right", "rows").iter_rows():
+    for left, right, n in apart.group_by("left", "right").agg(pl.col("rows").sum()).sort("left", "right").iter_rows():
         counts[_ordered(left, right)] += n
     bad = [row["task"] for row in report["controls"][said.control.name]["tasks"]]
     examples = _examples(said, bad)

@@ -6,7 +6,7 @@ from qa.report.markup import Html, element
 
 #: Colours with a contrast of 3 or more on white and on the dark page alike; CSS has them as .ink0 to .ink7.
 COLOURS = ("#1c7ed6", "#d9480f", "#2b9348", "#9c5fd6", "#d6336c", "#0c8599", "#a0671b", "#6b7785")
-_DASHES = (None, "9 5", "2 4", "12 4 3 4", "16 4 2 3 2 3")
+_DASHES = (None, "9 5", "3 4", "12 4 3 4", "16 4 2 3 2 3")
 _UNDERLINES = ("solid", "dashed", "dotted", "double", "wavy")
 
 

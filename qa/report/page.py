@@ -183,9 +183,7 @@ def _task(found: Disagreement, at: int, look: Look, link: Callable[[Any], Html])
     return element(
         "article",
         element("h3", title, id=ident),
-        element(
-            "p", f"Score {score} over {counted(found.n, 'pair')} of {counted(len(found.answers), 'person', 'people')}."
-        ),
+        element("p", f"Score {score} of {counted(len(found.answers), 'person', 'people')}."),
         _picture(found, look, ident),
         aria_labelledby=ident,
     )

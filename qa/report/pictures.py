@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labelloop.geometry import bounds
 from labelloop.masks import resized
 from labelloop.outlines import mask_rings
 from qa.kinds.shapes import Boxes, Brushed, Outlines, Points
@@ -16,6 +17,8 @@ from qa.report.markup import Child, Html, element, joined
 
 #: Regions of one person that are drawn, images of one task, and pixels along which a mask's outline runs.
 MOST_REGIONS, MOST_ITEMS, MASK_WIDTH = 300, 4, 400
+#: Letters of a label in a picture; its tooltip has all of them.
+MOST_LETTERS = 30
 #: Coordinates beyond this many image sizes are cut, so that a slip of the hand does not break the picture.
 _FAR = 50.0
 DRAWN = (Boxes, Outlines, Brushed, Points)
@@ -192,17 +195,28 @@ def _region(shape: _Shape, place: int, answer: Answer, width: float, height: flo
         path += f"M{x - reach:.1f} {y:.1f}a{reach:.1f} {reach:.1f} 0 1 0 {2 * reach:.1f} 0a{reach:.1f} {reach:.1f} 0 1 0 {-2 * reach:.1f} 0"  # noqa: E501
     else:
         path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ring) + "Z" for ring in rings if ring)
-    # Labels of different people at one corner would cover each other.
-    down = size * 0.02 * (1 + place % 4)
-    text = element(
-        "text", shape.label or None, x=f"{first[0] + size * 0.004:.1f}", y=f"{first[1] + down:.1f}",
-        font_size=f"{size * 0.018:.1f}",
-    )  # fmt: skip
     return element(
         "g",
         element("title", f"annotator {answer.annotator}: {shape.label or 'no class'}"),
         element("path", d=path, class_="halo"),
         element("path", d=path, class_=f"drawn {shape.kind}", stroke_dasharray=dash(place)),
-        text if shape.label else None,
+        _label(shape.label, place, bounds(rings[0] if rings else [(0.0, 0.0)]), width, height) if shape.label else None,
         class_="region",
+    )
+
+
+def _label(said: str, place: int, box: tuple[float, float, float, float], width: float, height: float) -> Html:
+    """The class in a corner of its region, another for each of four people, so that they do not cover each other."""
+    letter = max(width, height) * 0.018
+    left, right = (min(max(x, 0.0), width) for x in box[::2])
+    top, bottom = (min(max(y, 0.0), height) for y in box[1::2])
+    # Near an edge of the image a label is written towards its middle, where it would be cut off otherwise.
+    at_end = (place % 2 == 1 or left > 0.85 * width) and right > 0.15 * width
+    return element(
+        "text",
+        said[:MOST_LETTERS],
+        x=f"{right - letter / 4 if at_end else left + letter / 4:.1f}",
+        y=f"{bottom - letter / 3 if place % 4 > 1 else top + letter:.1f}",
+        font_size=f"{letter:.1f}",
+        text_anchor="end" if at_end else None,
     )

@@ -57,7 +57,7 @@ def control(**changed: Any) -> dict[str, Any]:
             {"week": "2026-W46", "n": 31, "score": 0.554}, {"week": "2026-W47", "n": 2, "score": None},
             {"week": "2026-W48", "n": 37, "score": 0.773},
         ],
-        "by_shown": bases, "anchoring_gap": 0.252, "tasks": [{"task": 9, "score": 0.1, "n": 3}],
+        "by_shown": bases, "anchoring_gap": 0.252, "tasks": [{"task": 9, "score": 0.1}],
     }  # fmt: skip
     return told | changed
 
@@ -89,9 +89,7 @@ def text_of(tree: LexborHTMLParser, selector: str) -> str:
 def disagreement(tag: str, object_tag: str, values: list[Any], data: dict[str, Any] | None = None) -> Disagreement:
     shown = Control(tag, HOSTILE, "object", "key", object_tag, ("cat", "dog"))
     answers = tuple(Answer(person, value, blind=person != 2) for person, value in enumerate(values, start=1))
-    return Disagreement(
-        77, shown, 0.125, 3, data if data is not None else {"key": "https://example.com/a.png"}, answers
-    )
+    return Disagreement(77, shown, 0.125, data if data is not None else {"key": "https://example.com/a.png"}, answers)
 
 
 def boxes(*places: tuple[float, float], label: str = "cat", size: tuple[float, float] = (640, 480)) -> Boxes:
