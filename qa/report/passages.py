@@ -13,8 +13,9 @@ from qa.report.markup import Child, Html, element, joined, named
 from qa.report.tables import framed, table
 from qa.report.wording import counted
 
-#: Characters of a text that are shown, around what was marked, and before the first mark.
-MOST_CHARACTERS, BEFORE = 2500, 120
+#: Characters of a text that are shown; of one that is longer than SHORT, from so many before the first mark to so many
+#: after the last one.
+MOST_CHARACTERS, SHORT, AROUND = 2500, 500, 150
 #: Spans of one person in a table or a line of time.
 MOST_SPANS = 200
 
@@ -56,10 +57,11 @@ def _head(place: int, answer: Answer) -> list[Child]:
 
 def _underlined(answers: Sequence[Answer], read: Sequence[Sequence[_Span]], text: str) -> Html:
     marks = [span for each in read for span in each]
-    first = int(max(0, min((span.start for span in marks), default=0) - BEFORE))
-    # Where all of a text fits, its beginning is not left out.
-    first = 0 if len(text) <= MOST_CHARACTERS else min(first, len(text))
-    last = min(len(text), first + MOST_CHARACTERS)
+    first, last = 0, min(len(text), MOST_CHARACTERS)
+    if len(text) > SHORT:
+        first = min(int(max(0, min((span.start for span in marks), default=0) - AROUND)), len(text))
+        end = int(min(max((span.end for span in marks), default=0) + AROUND, len(text)))
+        last = min(max(end, first + SHORT), first + MOST_CHARACTERS, len(text))
     rows = [
         element(
             "li",

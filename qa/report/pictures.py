@@ -200,9 +200,19 @@ def _region(shape: _Shape, place: int, answer: Answer, width: float, height: flo
         element("title", f"annotator {answer.annotator}: {shape.label or 'no class'}"),
         element("path", d=path, class_="halo"),
         element("path", d=path, class_=f"drawn {shape.kind}", stroke_dasharray=dash(place)),
-        _label(shape.label, place, bounds(rings[0] if rings else [(0.0, 0.0)]), width, height) if shape.label else None,
+        _label(shape.label, place, _label_box(shape, rings, size), width, height) if shape.label else None,
         class_="region",
     )
+
+
+def _label_box(
+    shape: _Shape, rings: Sequence[Sequence[tuple[float, float]]], size: float
+) -> tuple[float, float, float, float]:
+    """What the label of a region stands in the corners of; of a point, beside it."""
+    if shape.kind != "point":
+        return bounds(rings[0] if rings else [(0.0, 0.0)])
+    (x, y), beside, letter = rings[0][0], size * 0.014, size * 0.018
+    return x + beside, y - letter, x - beside, y + 1.3 * letter
 
 
 def _label(said: str, place: int, box: tuple[float, float, float, float], width: float, height: float) -> Html:
