@@ -117,7 +117,9 @@ def _of_labels(
     from qa.report.page import Content
 
     address: str | None
+    row = None
     if file is None:
+        from sync.agreement_checks import alarms_of
         from sync.quality import labels_frame
 
         row = project_of(runtime, needed(project))
@@ -133,6 +135,8 @@ def _of_labels(
         address = _project_address(url) if url is not None else None
     running, said = Running.read(labels, parsed, gold=gold)
     told = agreement_report(running, said)
+    if row is not None:
+        told["alarms"] = alarms_of(told, runtime.project_settings(row).quality.agreement_alarm)
     return Content(
         title,
         datetime.now(UTC),

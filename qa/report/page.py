@@ -115,6 +115,12 @@ def _headline(report: Mapping[str, Any]) -> Html:
         said.append(element("p", f"Basis: blind pairs. {_sentence(report['basis_reason'])}"))
     elif "basis" in report:
         said.append(element("p", f"Basis: all pairs, because {report['basis_reason']}."))
+    for alarm in report.get("alarms") or ():
+        below = (
+            f": {number(float(alarm['value']))} is below the alarm at {alarm['threshold']:g} (n {number(alarm['n'])})."
+        )
+        said.append(element("p", element("strong", "Alarm: "), named(alarm["control"]), ", ",
+                            metric_name(alarm["metric"]), below, class_="alarm"))  # fmt: skip
     counts = {
         "labels that count": report.get("n_labels"),
         "tasks": report.get("n_tasks"),

@@ -27,6 +27,7 @@ nav ul,.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem}
 .note,.why,.soft{color:var(--soft)}.note{font-size:.9rem;margin:.3rem 0}
 .headline{background:var(--card);border:1px solid var(--edge);border-radius:.5rem;padding:.9rem 1.1rem;margin:1rem 0}
 .headline .value{font-size:2.6rem;font-weight:700;line-height:1.1}
+.alarm{border-left:4px solid var(--b0);padding-left:.7rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem}
 .facts b{display:block;font-size:1.25rem}
 .wide{overflow-x:auto;margin:.5rem 0;position:relative}

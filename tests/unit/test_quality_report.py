@@ -117,6 +117,8 @@ def test_the_headline_has_basis_interval_and_meaning() -> None:
     _, tree = page()
     head = text_of(tree, ".headline")
     assert "0.587" in head and "0.511 to 0.659" in head and "blind pairs" in head and "do not count as reliable" in head
+    alarm = {"control": "label", "metric": "krippendorff_alpha", "value": 0.587, "n": 322, "threshold": 0.7}
+    assert "below the alarm at 0.7" in text_of(page(report(alarms=[alarm]))[1], ".headline .alarm")
     nothing = {"control": None, "metric": None, **metric(None, None, 0, "no control of this config is measured")}
     head = text_of(
         page(report(headline=nothing, controls={}, basis="all", basis_reason="no two people"))[1], ".headline"
