@@ -70,6 +70,24 @@ def arguments(described: str, repeats: int) -> argparse.Namespace:
     return given
 
 
+def at_most(
+    what: str, found: float, limit: float | None, *, unit: str = "s", equal: bool = True, **more: Any
+) -> dict[str, Any]:
+    """A row without a peer: what was found beside what it may be at most (None: told only)."""
+    ratio = None if limit is None else round(limit / found, 2)
+    return {
+        "what": what, "peer": "told only" if limit is None else f"at most {limit:g} {unit}", "ours_s": round(found, 4),
+        "peer_s": limit, "ratio": ratio, "ratio_low": ratio, "ratio_high": ratio,
+        "must_be": None if limit is None else 1.0, "unit": unit, "equal": equal, **more,
+    }  # fmt: skip
+
+
+def not_measured(what: str, peer: str, reason: str) -> dict[str, Any]:
+    """A row that says why it has no numbers; it is not ok."""
+    numbers = dict.fromkeys(("ours_s", "peer_s", "ratio", "ratio_low", "ratio_high"))
+    return {"what": what, "peer": peer, **numbers, "equal": False, "reason": reason}
+
+
 def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print a benchmark: every comparison has at least `what`, `peer`, `equal` and what `Timings.to_json` gives.
 
@@ -83,8 +101,14 @@ def show(name: str, comparisons: list[dict[str, Any]], *, as_json: bool) -> None
         return
     print(f"{'what':44} {'ours':>10} {'peer':>10} {'peer/ours':>10} {'from':>8} {'to':>8}  peer")
     for row in comparisons:
-        numbers = f"{row['ours_s']:9.4f}s {row['peer_s']:9.4f}s {row['ratio']:10.2f}"
-        print(f"{row['what']:44} {numbers} {row['ratio_low']:8.2f} {row['ratio_high']:8.2f}  {row['peer']}")
+        unit = "s" if row.get("unit", "s") == "s" else " "
+        told = [_number(row["ours_s"], 9, 4) + unit, _number(row["peer_s"], 9, 4) + unit, _number(row["ratio"], 10, 2)]
+        told += [_number(row[name], 8, 2) for name in ("ratio_low", "ratio_high")]
+        print(f"{row['what']:44} {' '.join(told)}  {row['peer']} {row.get('reason', '')}".rstrip())
+
+
+def _number(value: float | None, width: int, digits: int) -> str:
+    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +117,6 @@ def _row(found: dict[str, Any]) -> dict[str, Any]:
     must_be = found.get("must_be")
     return {
         "what": found["what"], "ours": found["ours_s"], "peer": found["peer_s"], "ratio": found["ratio"],
-        "must_be": must_be, "ok": bool(found["equal"]) and (must_be is None or found["ratio"] >= must_be),
+        "must_be": must_be, "ok": bool(found["equal"]) and (must_be is None or (found["ratio"] or 0.0) >= must_be),
         "unit": found.get("unit", "s"), "peer_name": found["peer"], **more,
     }  # fmt: skip

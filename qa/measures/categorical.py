@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from qa.measures.chance import NO_UNITS, ONE_VALUE, Level, agreement_of
 from qa.measures.coefficients import Coefficient
 from qa.measures.ratings import ratings_of
@@ -27,4 +29,4 @@ def krippendorff_alpha(units: Sequence[Any], values: Sequence[Any], level: Level
 
 def _one(name: str, units: Sequence[Any], values: Sequence[Any], level: Level) -> Coefficient:
     # Who said it matters to neither.
-    return agreement_of(ratings_of(units, [0] * len(units), values), level, samples=0)[name].coefficient
+    return agreement_of(ratings_of(units, np.zeros(len(units), np.int64), values), level, samples=0)[name].coefficient

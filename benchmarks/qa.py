@@ -1,0 +1,42 @@
+"""Quality at size: alpha, ten million labels on disk, consensus by models of errors; beside libraries that do the same."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks._alpha import alpha_rows
+from benchmarks._comparison import show
+from benchmarks._dawid_skene import consensus_rows, dawid_skene_rows
+from benchmarks._labels_on_disk import disk_rows
+
+#: Name -> (repeats, shrink) -> rows. Each size is divided by `shrink`.
+PARTS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "alpha": lambda repeats, shrink: alpha_rows(repeats, 1_000_000 // shrink),
+    "disk": lambda repeats, shrink: disk_rows(repeats, 2_500_000 // shrink),
+    "dawid_skene": lambda repeats, shrink: dawid_skene_rows(repeats, 200_000 // shrink),
+    "consensus": lambda repeats, shrink: consensus_rows(max(2_000, 20_000 // shrink)),
+}
+
+
+def measure(repeats: int, only: Sequence[str] = (), shrink: int = 1) -> list[dict[str, Any]]:
+    """The rows of these parts, of all where none is named."""
+    return [row for name, part in PARTS.items() if not only or name in only for row in part(repeats, shrink)]
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each side runs (default 3)")
+    parser.add_argument("--only", nargs="*", default=(), choices=list(PARTS), help="these parts alone")
+    parser.add_argument("--shrink", type=int, default=1, help="divide each size by this, to try it (default 1)")
+    given = parser.parse_args()
+    if min(given.repeats, given.shrink) < 1:
+        parser.error("--repeats and --shrink: expected 1 or more")
+    show("qa", measure(given.repeats, given.only, given.shrink), as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()
