@@ -10,11 +10,10 @@ import polars as pl
 from labelloop.errors import DataError
 from qa.agreement.figures import cohens, told
 from qa.agreement.report import SCHEMA_VERSION
-from qa.judgments import coded
 from qa.measures.chance import Interval, Level, agreement_of
 from qa.measures.classes import specific_agreement
 from qa.measures.rater_pairs import RaterPairs, rater_pairs
-from qa.measures.ratings import Ratings
+from qa.measures.ratings import Ratings, ratings_of
 
 
 def table_agreement(judgments: pl.DataFrame, level: Level, control: str = "label") -> dict[str, Any]:
@@ -33,7 +32,7 @@ def table_agreement(judgments: pl.DataFrame, level: Level, control: str = "label
         if level == "ratio" and least < 0:
             raise DataError(f"the level ratio needs labels of zero or more, got {least}")
         judgments = judgments.with_columns(numbers.alias("label"))
-    ratings = coded(judgments)
+    ratings = ratings_of(judgments["task"], judgments["annotator"], judgments["label"])
     metrics = {name: told(each) for name, each in agreement_of(ratings, level).items()}
     found = {name: rater_pairs(ratings, weights) for name, weights in cohens(level).items()}
     metrics |= {name: told(Interval(each.mean_kappa)) for name, each in found.items()}
