@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Column = Sequence[Any] | NDArray[Any] | pl.Series
 #: Keys of patterns are exact up to here, as integers and as floats.
 _KEYS, _EXACT = 1 << 62, 1 << 53
+#: So many texts are looked at to see how different they are.
+_TRIED = 10_000
 _NONE: Ints = np.zeros(0, np.int64)
 #: Between the members of a set that is one value. No class holds it.
 BETWEEN = "\x1f"
@@ -208,12 +210,22 @@ def _coded(column: Column, possible: Sequence[Any] = ()) -> tuple[Ints, NDArray[
 
 
 def _coded_texts(texts: pl.Series, possible: Sequence[Any]) -> tuple[Ints, NDArray[Any]]:
-    every = texts.unique()
-    if len(possible):
-        every = pl.concat([every, pl.Series(list(possible), dtype=pl.String)]).unique()
-    names = every.sort()
-    codes = texts.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
-    return codes, np.asarray(names.to_list(), dtype=object)
+    # Files have the judgments of a unit one after the other: each run of equal texts is coded once.
+    starts = (texts != texts.shift(1)).fill_null(True)
+    runs = texts.filter(starts)
+    if not len(possible) and runs[:_TRIED].n_unique() > _TRIED // 2:
+        # Nearly all are different: sorted once, where a table of names would be as long as they are.
+        order = runs.arg_sort()
+        ordered = runs.gather(order)
+        first = (ordered != ordered.shift(1)).fill_null(True)
+        codes = np.empty(len(runs), np.int64)
+        codes[order.to_numpy()] = np.cumsum(first.to_numpy()) - 1
+        names = ordered.filter(first)
+    else:
+        names = pl.concat([runs.unique(), pl.Series(list(possible), dtype=pl.String)]).unique().sort()
+        codes = runs.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
+    spread = codes if len(runs) == len(texts) else codes[np.cumsum(starts.to_numpy()) - 1]
+    return spread, np.asarray(names.to_list(), dtype=object)
 
 
 def _distinct(rows: Ints, k: int) -> tuple[Ints, Ints]:

@@ -239,6 +239,17 @@ def test_missing_values_are_no_judgments_and_names_are_in_order() -> None:
     assert len(ratings) == 3
 
 
+def test_texts_of_every_number_and_order_are_coded_alike() -> None:
+    source = np.random.default_rng(2)
+    for most, sort in ((20_000, False), (20_000, True), (3, False), (3, True)):
+        texts = [f"t{number}" for number in source.integers(most, size=12_000).tolist()]
+        texts = sorted(texts) if sort else texts
+        ratings = ratings_of(pl.Series(texts), np.zeros(len(texts)), np.zeros(len(texts)))
+        names, codes = np.unique(texts, return_inverse=True)
+        assert ratings.unit_names.tolist() == names.tolist()
+        assert ratings.units.tolist() == codes.tolist()
+
+
 def test_columns_of_polars_are_coded_like_arrays() -> None:
     units, raters, values = ["t", "t", "s", "r"], [7, 9, 9, 7], ["no", None, "", "yes"]
     for kind in (pl.String, pl.Categorical):
