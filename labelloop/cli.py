@@ -8,6 +8,7 @@ import sys
 import typer
 
 from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
+from labelloop.commands.errors import errors
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -39,6 +40,7 @@ for command in (
     lineage.forget,
     labels.agreement,
     labels.consensus,
+    errors,
     report.report,
     services.demo,
     services.up,

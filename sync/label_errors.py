@@ -1,0 +1,205 @@
+"""Label errors of a project or an export: gathers what labels are judged by, and has them judged."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+from sqlalchemy import func, select
+
+from labelloop.errors import NotReady
+from labelloop.export_files import read_export
+from labelloop.label_config import LabelConfig, parse_label_config
+from labelloop.store import ProjectRow, Store
+from labelloop.store.tables import outcomes, revisions, signals
+from qa.agreement import current_labels
+from qa.issues import Label, error_report, labels_in_table
+from qa.issues.classes import opinions
+from qa.issues.placed import BOX_TAGS, SPAN_TAGS
+from qa.issues.report import Clues
+from sync.ingesting.fingerprints import text_fingerprint
+from sync.ingesting.marks import META_KEY
+from sync.near_groups import near_groups
+from sync.out_of_fold import Example, text_chances
+from sync.predictions_reading import Predictions, read_predictions
+from sync.quality import labels_frame
+from sync.runtime import Runtime
+
+#: Roles of tasks that a model is judged by; all others are trained on.
+_JUDGED_BY = ("holdout", "gold")
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known of a task besides its labels."""
+
+    data: Mapping[str, Any]
+    split: str | None = None
+    fingerprint: str | None = None
+
+
+def errors_of_project(runtime: Runtime, project: ProjectRow, predictions: Path | None = None) -> dict[str, Any]:
+    """The report on a project's labels as they are in the store."""
+    store, config = runtime.store, parse_label_config(project.label_config)
+    facts = {}
+    for row in store.tasks(project.project_id):
+        mark = row.meta.get(META_KEY)
+        told = mark.get("fingerprint") if isinstance(mark, Mapping) else None
+        split = "judged by" if row.role in _JUDGED_BY else "trained on"
+        facts[row.task_id] = TaskFacts(row.data, split, told if isinstance(told, str) else None)
+    given = _stored(store, project) if predictions is None else (read_predictions(predictions), {})
+    return errors_in(labels_frame(runtime, project), facts, config, *given)
+
+
+def errors_of_file(file: Path, config: LabelConfig, predictions: Path | None = None) -> dict[str, Any]:
+    """The report on the labels of a JSON export; the split of a task is the text under "split" in its data."""
+    export = read_export(file)
+    facts = {}
+    for task, raw in export.tasks.select("task_id", "data").iter_rows():
+        data = orjson.loads(raw)
+        split = data.get("split") if isinstance(data, dict) else None
+        facts[task] = TaskFacts(data, split if isinstance(split, str) and split else None)
+    given = Predictions() if predictions is None else read_predictions(predictions)
+    return errors_in(export.with_data(export.labels), facts, config, given)
+
+
+def errors_in(
+    table: pl.DataFrame,
+    facts: Mapping[int, TaskFacts],
+    config: LabelConfig,
+    predictions: Predictions,
+    about: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The report on a label table; `about` is what is known of the predicted regions of a task."""
+    labels = labels_in_table(current_labels(table)[0])
+    skipped: list[tuple[str, str]] = []
+    groups = near_groups(_prints(facts, config))
+    if not any(each.fingerprint for each in facts.values()) and config.has_media:
+        skipped.append(
+            ("duplicates of images", "no fingerprints of images: `labelloop ingest` notes them in a project")
+        )
+    vectors = {task: vector for task, vector in predictions.vectors.items() if task in facts}
+    if len({len(vector) for vector in vectors.values()}) > 1:
+        skipped.append(("outliers", "the embeddings are of several lengths"))
+        vectors = {}
+    elif not vectors:
+        skipped.append(("outliers", "no embeddings; --predictions takes them"))
+    if not any(each.split for each in facts.values()):
+        skipped.append(("leakage", 'no task tells its split (in an export: "split" in its data)'))
+    clues = Clues(
+        chances=_chances(labels, config, predictions, groups, skipped),
+        regions=predictions.regions,
+        about=about or {},
+        groups=groups,
+        splits={task: each.split for task, each in facts.items() if each.split},
+        vectors=vectors,
+        skipped=skipped,
+    )
+    return error_report(labels, config, clues)
+
+
+def _prints(facts: Mapping[int, TaskFacts], config: LabelConfig) -> dict[int, str]:
+    """Fingerprints of tasks: the noted one, else of what texts it shows together."""
+    keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
+    found = {}
+    for task, each in facts.items():
+        texts = [value for key in keys if isinstance(value := each.data.get(key), str) and value.strip()]
+        if each.fingerprint:
+            found[task] = each.fingerprint
+        elif texts:
+            found[task] = text_fingerprint("\n".join(texts))
+    return found
+
+
+def _chances(
+    labels: Sequence[Label],
+    config: LabelConfig,
+    predictions: Predictions,
+    groups: Sequence[Sequence[int]],
+    skipped: list[tuple[str, str]],
+) -> dict[str, Mapping[int, Mapping[str, float]]]:
+    """By control: the given probabilities, else those of texts out of fold."""
+    group_of = {task: group[0] for group in groups for task in group}
+    found: dict[str, Mapping[int, Mapping[str, float]]] = {}
+    for control in config.controls:
+        if control.tag != "Choices" or control.per_region or control.attributes.get("choice") == "multiple":
+            continue
+        given = predictions.chances.get(control.name) or {
+            task: chances
+            for task, chances in predictions.chances.get("", {}).items()
+            if set(chances) & set(control.classes)
+        }
+        if given:
+            found[control.name] = given
+            continue
+        if control.object_tag != "Text":
+            reason = f"<{control.object_tag}> needs probabilities of a model that did not see the labels: --predictions"
+            skipped.append((f"confident learning of {control.name}", reason))
+            continue
+        try:
+            found[control.name] = text_chances(_examples(labels, control, group_of))
+        except NotReady as error:
+            skipped.append((f"confident learning of {control.name}", str(error)))
+    return found
+
+
+def _examples(labels: Sequence[Label], control: Any, group_of: Mapping[int, int]) -> list[Example]:
+    said: dict[int, list[str]] = defaultdict(list)
+    texts: dict[int, str] = {}
+    for each in opinions(labels, control):
+        text = each.label.data.get(control.data_key)
+        if isinstance(text, str) and text.strip():
+            texts[each.label.task] = text
+            said[each.label.task].append(each.value)
+    return [
+        Example(task, texts[task], _usual(values), group_of.get(task, task)) for task, values in sorted(said.items())
+    ]
+
+
+def _usual(values: Sequence[str]) -> str:
+    """What most said, the first by name among equals."""
+    return min(Counter(values).items(), key=lambda each: (-each[1], each[0]))[0]
+
+
+def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, dict[str, Any]]]:
+    """What model versions said of tasks in the store, of each the last that was said before anybody labelled it.
+
+    Such a version can't have learned from the task's labels. Of a task without any the regions of the latest are taken,
+    and marked; probabilities are not.
+    """
+    config = parse_label_config(project.label_config)
+    places = any(each.tag in BOX_TAGS + SPAN_TAGS for each in (*config.controls, *config.answers))
+    found, about = Predictions(), dict[int, dict[str, Any]]()
+    fit: dict[int, str] = {}
+    scope = store.scope(outcomes, project.project_id)
+    first = select(revisions.c.task_id, func.min(revisions.c.created_at)).where(
+        store.scope(revisions, project.project_id)
+    )
+    columns = (outcomes.c.task_id, outcomes.c.model_version, outcomes.c.created_at)
+    with store.read() as connection:
+        began = dict(connection.execute(first.group_by(revisions.c.task_id)).tuples())
+        said = select(*columns).where(scope, outcomes.c.status == "ok").order_by(outcomes.c.created_at)
+        last: dict[int, str] = {}
+        for task, version, at in connection.execute(said).tuples():
+            if task in began:
+                last[task] = version
+                if at < began[task]:
+                    fit[task] = version
+        chosen = {**last, **fit}
+        if places:
+            rows = select(outcomes.c.task_id, outcomes.c.model_version, outcomes.c.result).where(scope)
+            for task, version, result in connection.execute(rows).tuples():
+                if chosen.get(task) == version:
+                    found.regions[task] = list(result)
+                    about[task] = {"model_version": version, "may_know_the_label": task not in fit}
+        for row in connection.execute(select(signals).where(store.scope(signals, project.project_id))):
+            if row.probs and fit.get(row.task_id) == row.model_version:
+                found.chances.setdefault(row.control, {})[row.task_id] = row.probs
+            if row.embedding and chosen.get(row.task_id) == row.model_version:
+                found.vectors[row.task_id] = row.embedding
+    return found, about

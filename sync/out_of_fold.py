@@ -1,0 +1,90 @@
+"""Class probabilities of texts by models that did not see them: near duplicates are held out together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelloop.errors import NotReady
+
+FOLDS = 5
+LEAST_TEXTS = 20
+_MAX_ITER = 200
+NO_SKLEARN = "out-of-fold predictions of texts need scikit-learn; install the extra: pip install 'labelloop[quality]'"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text with the class that most people gave it; texts of one `group` are held out together."""
+
+    task: int
+    text: str
+    label: str
+    group: Hashable
+
+
+def text_chances(
+    examples: Sequence[Example], *, folds: int = FOLDS, seed: int = 0, threads: int = 2
+) -> dict[int, dict[str, float]]:
+    """Task -> class -> probability, each by a model that was trained on the other folds (TF-IDF and logistic regression).
+
+    NotReady where there are fewer than LEAST_TEXTS texts, one class only or one group only, and without scikit-learn.
+    """
+    names = sorted({each.label for each in examples})
+    groups = len({each.group for each in examples})
+    if len(examples) < LEAST_TEXTS or len(names) < 2 or groups < 2:
+        raise NotReady(
+            f"out-of-fold predictions need {LEAST_TEXTS} labelled texts of two classes that are not all near duplicates; "
+            f"there are {len(examples)} of {len(names)} classes in {groups} groups"
+        )
+    try:
+        from threadpoolctl import threadpool_limits
+
+        from backends.sklearn_text.pipeline import fit_pipeline, probabilities
+    except ImportError as error:
+        raise NotReady(NO_SKLEARN) from error
+    fold = group_folds([each.label for each in examples], [each.group for each in examples], folds, seed)
+    found: dict[int, dict[str, float]] = {}
+    with threadpool_limits(limits=threads):
+        for number in range(folds):
+            kept = [each for each, at in zip(examples, fold.tolist(), strict=True) if at != number]
+            held = [each for each, at in zip(examples, fold.tolist(), strict=True) if at == number]
+            if not held or not kept:
+                continue
+            try:
+                model = fit_pipeline(
+                    [each.text for each in kept], [each.label for each in kept], seed, _MAX_ITER, "tfidf"
+                )
+            except ImportError as error:
+                raise NotReady(NO_SKLEARN) from error
+            rows = probabilities(model, [each.text for each in held], names)
+            for each, row in zip(held, rows.tolist(), strict=True):
+                found[each.task] = dict(zip(names, row, strict=True))
+    return found
+
+
+def group_folds(labels: Sequence[str], groups: Sequence[Hashable], folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold for each item, (n,): one for a whole group, with each class spread as evenly as that lets."""
+    members: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    rows = list(members.values())
+    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
+    # Large groups first: what comes later evens out.
+    order.sort(key=lambda at: -len(rows[at]))
+    filled = np.zeros(folds, dtype=np.int64)
+    by_class: Mapping[str, NDArray[np.int64]] = {name: np.zeros(folds, dtype=np.int64) for name in set(labels)}
+    fold = np.zeros(len(labels), dtype=np.int64)
+    for at in order:
+        counts = Counter(labels[place] for place in rows[at])
+        held = sum((by_class[name] * count for name, count in counts.items()), np.zeros(folds, dtype=np.int64))
+        chosen = int(np.lexsort((filled, held))[0])
+        for name, count in counts.items():
+            by_class[name][chosen] += count
+        filled[chosen] += len(rows[at])
+        fold[rows[at]] = chosen
+    return fold
