@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 import polars as pl
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from labelloop import folders
 from labelloop.errors import DataError
@@ -84,7 +84,8 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
         running = kept.changed(before, now_said)
     rows = list(_rows(store, project.project_id, after, said))
     threshold = runtime.project_settings(project).quality.agreement_alarm
-    count = store.count_labels(project.project_id)
+    # As many as the store's view of labels has.
+    count = running.labels("all")["n_labels"] + sum(running.named("left_out").values())
     report = agreement_report(running, worst=_worst(store, project.project_id, changed, rows))
     alarms = alarms_of(report, threshold)
     with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
@@ -178,15 +179,21 @@ def _kept(runtime: Runtime, project: ProjectRow, config: LabelConfig, last: _Las
 
 
 def _newest_revision(store: Store, project_id: int) -> int:
-    query = select(func.max(revisions.c.revision_id)).where(store.scope(revisions, project_id))
+    query = select(revisions.c.revision_id).where(_walked(store, project_id)).order_by(revisions.c.revision_id.desc())
     with store.read() as connection:
-        return int(connection.execute(query).scalar() or 0)
+        return int(connection.execute(query.limit(1)).scalar() or 0)
+
+
+def _walked(store: Store, project_id: int) -> ColumnElement[bool]:
+    """The scope of revisions that are walked through in order of their number; as expressions, as an index on them misleads SQLite."""
+    r = revisions.c
+    return (func.coalesce(r.instance, "") == store.instance) & (r.project_id + 0 == project_id)
 
 
 def _changed(store: Store, project_id: int, last: _Last) -> list[int]:
     """Tasks with a new revision, or that are deleted or back, since the last check."""
     r, t = revisions.c, tasks.c
-    new = select(r.task_id).where(store.scope(revisions, project_id), r.revision_id > last.revision - _AGAIN).distinct()
+    new = select(r.task_id).where(_walked(store, project_id), r.revision_id > last.revision - _AGAIN)
     since = last.at - timedelta(hours=1)
     gone = select(t.task_id).where(store.scope(tasks, project_id), t.deleted_at >= since)
     with store.read() as connection:

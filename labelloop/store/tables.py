@@ -109,7 +109,6 @@ revisions = Table(
     UniqueConstraint("instance", "annotation_id", "updated_at", "rev_hash"),
     Index(None, "instance", "project_id", "task_id"),
     Index(None, "instance", "project_id", "annotation_id", "rev"),
-    Index(None, "instance", "project_id", "revision_id"),
 )
 
 # What one model version said of one task: made once, ranked as often as needed.
