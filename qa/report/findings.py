@@ -70,7 +70,30 @@ def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
         left_out_note(len(spots), len(hotspots), "hotspots"),
         table("Findings, as the errors report orders them", heads, rows) if rows else element("p", "None found."),
         left_out_note(len(rows), len(findings), "findings"),
+        _problems(report.get("data") or [], task_link),
+        _skipped(report.get("skipped") or []),
     )
+
+
+def _problems(problems: Sequence[Mapping[str, Any]], task_link: TaskLink) -> Html | None:
+    if not problems:
+        return None
+    rows: list[Sequence[Child]] = [
+        [
+            str(each["type"]), named(each.get("control") or ""), _plain(each.get("key")), number(each.get("score")),
+            joined(task_links((each.get("tasks") or ())[:MOST_TASKS], task_link)),
+        ]
+        for each in problems[:MOST_ROWS]
+    ]  # fmt: skip
+    made = table("Problems of the data", ["Type", "Control", "What", "Score", "Tasks"], rows, class_="numbers")
+    return joined([made, left_out_note(len(rows), len(problems), "problems")])
+
+
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Html | None:
+    if not skipped:
+        return None
+    rows: list[Sequence[Child]] = [[str(each["detector"]), str(each["reason"])] for each in skipped[:MOST_ROWS]]
+    return table("What was not looked for", ["Detector", "Why"], rows)
 
 
 def consensus_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,8 @@ def _size(photo: Photo | Absent, answers: Sequence[Answer]) -> tuple[float, floa
 def _shapes(value: Any) -> Iterator[_Shape]:
     if isinstance(value, Boxes):
         for corners, label, item in zip(value.corners.tolist(), value.labels, value.items, strict=True):
-            yield _Shape("box", (_unit(corners, value.width, value.height),), label, item)
+            ring = _ellipse(corners) if value.is_ellipse else corners
+            yield _Shape("box", (_unit(ring, value.width, value.height),), label, item)
     elif isinstance(value, Outlines):
         for ring, label, item in zip(value.rings, value.labels, value.items, strict=True):
             yield _Shape("outline", (_unit(ring.tolist(), value.width, value.height),), label, item)
@@ -160,6 +162,15 @@ def _shapes(value: Any) -> Iterator[_Shape]:
             small = resized(mask, MASK_WIDTH, max(1, round(MASK_WIDTH * mask.height / mask.width)))
             rings = mask_rings(small.pixels())
             yield _Shape("mask", tuple(_unit(ring.tolist(), small.width, small.height) for ring in rings), label, item)
+
+
+def _ellipse(corners: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Points of the ellipse that touches the middles of a rectangle's sides."""
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners
+    x, y = (x0 + x2) / 2, (y0 + y2) / 2
+    ax, ay, bx, by = (x1 - x0) / 2, (y1 - y0) / 2, (x3 - x0) / 2, (y3 - y0) / 2
+    turns = [(math.cos(turn), math.sin(turn)) for turn in (math.tau * at / 48 for at in range(48))]
+    return [(x + cos * ax + sin * bx, y + cos * ay + sin * by) for cos, sin in turns]
 
 
 def _unit(points: Sequence[Sequence[float]], width: float, height: float) -> tuple[tuple[float, float], ...]:

@@ -20,9 +20,12 @@ _NAMES = {
     "mean_iou": "Mean IoU of matched regions",
     "f1_50": "F1 at IoU 0.5",
     "f1_50_95": "F1 at IoU 0.5 to 0.95",
+    "f1_50_any_class": "F1 at IoU 0.5, whatever the class",
     "mean_score": "Mean score of pairs",
     "score": "Score",
 }
+#: What a prefix of a coefficient says about its units.
+_UNITS = {"class": "classes of matched regions", "token": "tokens", "unit": "units"}
 #: Parts of names of coefficients that take out what chance explains.
 _CORRECTED = ("kappa", "alpha", "gwet")
 
@@ -33,7 +36,8 @@ def metric_name(name: str) -> str:
         return _NAMES[name]
     for known, said in _NAMES.items():
         if name.endswith(f"_{known}"):
-            return f"{said} of {name.removesuffix(known).replace('_', ' ').strip()}s"
+            unit = name.removesuffix(known).strip("_")
+            return f"{said} of {_UNITS.get(unit, unit.replace('_', ' ') + 's')}"
     return name.replace("_", " ").capitalize()
 
 
@@ -74,10 +78,10 @@ def meaning(metric: str, value: float | None) -> str:
     if value is None:
         return "It can't be told how far people agree."
     if not corrects_for_chance(metric):
-        return (
-            f"Two people's labels of one task are alike by {value:.0%}: 100% is the same, 0% is nothing in common. "
-            "Chance is not taken out."
+        of = (
+            "It is the share of what two people marked that they have in common, one to one. " if "f1" in metric else ""
         )
+        return f"{of}0 is nothing in common, 1 is the same. What chance alone would give is not taken out."
     scale = "1 is full agreement, 0 is what chance alone would give."
     if value >= 0.8:
         return f"{scale} From 0.8 on, labels count as reliable."

@@ -250,7 +250,9 @@ def test_other_reports_have_a_part_only_when_they_are_there() -> None:
     assert not {"annotators", "errors", "consensus", "review"} & {e.attributes["id"] for e in page()[1].css("section")}
     errors = {"findings": [{"task": 31, "annotator": 8, "control": "label", "type": "wrong_class", "given": "cat",
                             "suggested": "dog", "score": 0.913, "cause": "guideline"}],
-              "hotspots": [{"by": "class_pair", "key": ["cat", "dog"], "n": 14, "ratio": 2.75, "tasks": [31, 32]}]}  # fmt: skip
+              "hotspots": [{"by": "class_pair", "key": ["cat", "dog"], "n": 14, "ratio": 2.75, "tasks": [31, 32]}],
+              "data": [{"type": "leakage", "control": None, "key": "near", "tasks": [61, 62], "score": 0.977}],
+              "skipped": [{"detector": "outliers", "reason": "no embeddings"}]}  # fmt: skip
     people = {"annotators": [{"annotator": 5, "n_labels": 10, "flags": [], "message": "well done"},
                              {"annotator": 6, "n_labels": 90, "message": "look again",
                               "flags": [{"flag": "too_fast", "why": "3 s against 30 s", "tasks": [1, 2]}]}]}  # fmt: skip
@@ -289,6 +291,7 @@ def test_each_person_s_boxes_are_drawn_in_a_layer_of_their_own_over_the_image() 
     ("value", "kind"),
     [
         (Outlines((np.array([[0, 0], [64, 0], [64, 48.0]]),), ("cat",), ("r",), (0,), 640, 480), "outline"),
+        (Boxes(np.array([[[0, 0], [64, 0], [64, 48.0], [0, 48]]]), ("cat",), ("r",), (0,), 640, 480, True), "box"),
         (Points(np.array([[320.0, 240.0]]), ("cat",), ("r",), (0,), 640, 480), "point"),
         (Brushed((mask_of_pixels(np.pad(np.ones((100, 100), bool), 200)),), ("cat",), (0,)), "mask"),
     ],
@@ -297,6 +300,7 @@ def test_every_kind_of_region_is_drawn(value: Any, kind: str) -> None:
     _, tree = page(worst=[disagreement("PolygonLabels", "Image", [value, None])], look=lambda address: Absent("away"))
     drawn = tree.css("path.drawn")
     assert len(drawn) == 1 and kind in str(drawn[0].attributes["class"])
+    assert kind != "box" or str(drawn[0].attributes["d"]).count("L") == 47  # an ellipse
     assert tree.css_first(".canvas") is not None and "The image is not shown: away." in text_of(tree, "figure")
 
 
@@ -386,6 +390,7 @@ def test_numbers_and_metrics_are_written_for_people() -> None:
     assert (number(0.5), number(12345), number(None), number(True)) == ("0.500", "12\u202f345", "–", "–")
     assert number(-0.25) == "−0.250"
     assert metric_name("token_krippendorff_alpha") == "Krippendorff's alpha of tokens"
+    assert metric_name("class_fleiss_kappa") == "Fleiss' kappa of classes of matched regions"
     assert metric_name("new_metric") == "New metric"
     assert "0.667 and 0.8" in meaning("krippendorff_alpha", 0.7) and "reliable" in meaning("fleiss_kappa", 0.8)
-    assert "70%" in meaning("mean_iou", 0.7) and "can't be told" in meaning("mean_iou", None)
+    assert "one to one" in meaning("f1_50", 0.7) and "can't be told" in meaning("mean_iou", None)
