@@ -185,7 +185,7 @@ def _newest_revision(store: Store, project_id: int) -> int:
 
 
 def _walked(store: Store, project_id: int) -> ColumnElement[bool]:
-    """The scope of revisions that are walked through in order of their number; as expressions, as an index on them misleads SQLite."""
+    """The scope of revisions walked through in order of their number; as expressions, as an index on it misleads SQLite."""
     r = revisions.c
     return (func.coalesce(r.instance, "") == store.instance) & (r.project_id + 0 == project_id)
 
