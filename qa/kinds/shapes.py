@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 class Boxes:
     """Rectangles and ellipses, also turned ones: `corners` (n, 4, 2) in pixels, clockwise from the top left.
 
+    Of ellipses (`is_ellipse`) they are those of the rectangles along their axes.
+
     Pixels of an image of `width` by `height`; percents, of 100 by 100, where its size is unknown. The same holds below.
     `items` are the places of the images in a task that shows several (0 for one): boxes of two items never match.
     """
@@ -30,6 +32,7 @@ class Boxes:
     items: tuple[int, ...]
     width: float
     height: float
+    is_ellipse: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,68 @@
+"""Rectangles and ellipses on images, upright and turned: matched one to one by their overlap (IoU)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from labelloop.geometry import ellipse_rectangle, rectangle_points
+from labelloop.label_config import Control
+from labelloop.values import Region
+from qa.kinds.kind import Compared, Level, Ratio, Readings
+from qa.kinds.regions import Columns, Likely, classes_of, columns_of, compared, ratios_of, regions_of
+from qa.kinds.shapes import Boxes
+from qa.measures.box_columns import BoxColumns, box_matches
+from qa.measures.ratings import Ints
+
+_ELLIPSES = ("EllipseLabels", "Ellipse")
+
+
+class _Boxes:
+    name = "boxes"
+    headline = "f1_50"
+    ratios: Mapping[str, Ratio] = ratios_of("iou", "boxes")
+    class_ratios: Mapping[str, Ratio] = classes_of("iou", "boxes")
+    level: Level | None = "nominal"
+    judged_prefix = "class_"
+
+    def problem(self, control: Control) -> str | None:
+        return None
+
+    def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Boxes | None:
+        is_ellipse = control.tag in _ELLIPSES
+        found, width, height = regions_of(result, control, ellipse_rectangle if is_ellipse else rectangle_points)
+        if not found:
+            return None
+        return Boxes(
+            np.array([each.shape for each in found], dtype=np.float64),
+            tuple(each.label for each in found),
+            tuple(each.region for each in found),
+            tuple(each.item for each in found),
+            width,
+            height,
+            is_ellipse,
+        )
+
+    def compare(self, readings: Readings) -> Compared:
+        columns = columns_of(readings)
+        boxes = _in_columns(readings, columns)
+
+        def likely(left: Ints, right: Ints) -> Likely:
+            return box_matches(left, right, columns.starts, columns.sizes, columns.item, boxes)
+
+        return compared(readings, columns, likely, "iou")
+
+
+def _in_columns(readings: Readings, columns: Columns) -> BoxColumns:
+    given: list[Boxes] = [value for value in readings.values if value is not None]
+    corners = np.concatenate([value.corners for value in given]) if given else np.zeros((0, 4, 2))
+    if columns.is_scaled:
+        corners = corners * columns.of_regions(columns.scale)[:, None, :]
+    is_ellipse = np.zeros(len(readings), np.bool_)
+    is_ellipse[[at for at, value in enumerate(readings.values) if value is not None and value.is_ellipse]] = True
+    return BoxColumns(corners, np.repeat(is_ellipse, columns.sizes))
+
+
+BOXES = _Boxes()
