@@ -40,18 +40,20 @@ def annotators_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
 def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
     """Findings and hotspots of `labelloop errors --json`."""
     findings, hotspots = report.get("findings") or [], report.get("hotspots") or []
+    alike = list(_alike(findings).values())
     rows: list[Sequence[Child]] = [
         [
-            task_link(each["task"]),
-            _person(each.get("annotator")),
-            named(each.get("control") or ""),
-            str(each.get("type") or "–").replace("_", " "),
-            _plain(each.get("given")),
-            _plain(each.get("suggested")),
-            number(each.get("score")),
-            str(each.get("cause") or "–"),
+            task_link(each[0]["task"]),
+            _person(each[0].get("annotator")),
+            named(each[0].get("control") or ""),
+            str(each[0].get("type") or "–").replace("_", " "),
+            _plain(each[0].get("given")),
+            _plain(each[0].get("suggested")),
+            number(len(each)),
+            number(each[0].get("score")),
+            str(each[0].get("cause") or "–"),
         ]
-        for each in findings[:MOST_ROWS]
+        for each in alike[:MOST_ROWS]
     ]
     most = max((each["n"] for each in hotspots), default=1) or 1
     spots: list[Sequence[Child]] = [
@@ -61,18 +63,31 @@ def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
         ]
         for each in hotspots[:MOST_ROWS]
     ]  # fmt: skip
-    heads = ["Task", "Annotator", "Control", "Type", "Given", "Suggested", "Score", "Cause"]
+    heads = ["Task", "Annotator", "Control", "Type", "Given", "Suggested", "n", "Score", "Cause"]
     spot_heads: list[Child] = ["By", "What", "n", element("span", "Bar", class_="unseen"), "Times the usual", "Tasks"]
     return section(
         "errors",
         "Likely label errors",
         table("Hotspots: where errors gather", spot_heads, spots, class_="numbers") if spots else None,
         left_out_note(len(spots), len(hotspots), "hotspots"),
-        table("Findings, as the errors report orders them", heads, rows) if rows else element("p", "None found."),
-        left_out_note(len(rows), len(findings), "findings"),
+        table(
+            f"{number(len(findings))} findings, the surest first; n of one kind by one person in one task", heads, rows
+        )
+        if rows
+        else element("p", "None found."),
+        left_out_note(len(rows), len(alike), "rows"),
         _problems(report.get("data") or [], task_link),
         _skipped(report.get("skipped") or []),
     )
+
+
+def _alike(findings: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    """Findings of one kind by one person in one task, in the order of the first of each."""
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for each in findings:
+        key = ("task", "annotator", "control", "type", "given", "suggested", "cause")
+        found.setdefault(tuple(str(each.get(name)) for name in key), []).append(each)
+    return found
 
 
 def _problems(problems: Sequence[Mapping[str, Any]], task_link: TaskLink) -> Html | None:

@@ -37,7 +37,7 @@ def metric_name(name: str) -> str:
     for known, said in _NAMES.items():
         if name.endswith(f"_{known}"):
             unit = name.removesuffix(known).strip("_")
-            return f"{said} of {_UNITS.get(unit, unit.replace('_', ' ') + 's')}"
+            return f"{said} ({_UNITS.get(unit, unit.replace('_', ' ') + 's')})"
     return name.replace("_", " ").capitalize()
 
 

@@ -249,7 +249,7 @@ def test_confused_classes_are_told_with_their_tasks() -> None:
 def test_other_reports_have_a_part_only_when_they_are_there() -> None:
     assert not {"annotators", "errors", "consensus", "review"} & {e.attributes["id"] for e in page()[1].css("section")}
     errors = {"findings": [{"task": 31, "annotator": 8, "control": "label", "type": "wrong_class", "given": "cat",
-                            "suggested": "dog", "score": 0.913, "cause": "guideline"}],
+                            "suggested": "dog", "score": 0.913, "cause": "guideline"}] * 3,
               "hotspots": [{"by": "class_pair", "key": ["cat", "dog"], "n": 14, "ratio": 2.75, "tasks": [31, 32]}],
               "data": [{"type": "leakage", "control": None, "key": "near", "tasks": [61, 62], "score": 0.977}],
               "skipped": [{"detector": "outliers", "reason": "no embeddings"}]}  # fmt: skip
@@ -261,6 +261,7 @@ def test_other_reports_have_a_part_only_when_they_are_there() -> None:
     assert all(
         part in text_of(tree, "#errors") for part in ("wrong class", "0.913", "guideline", "2.750", "class pair")
     )
+    assert tree.css("#errors tbody")[1].text().count("guideline") == 1  # three alike are one row
     flagged = text_of(tree, "#annotators tbody")
     assert flagged.index("too fast") < flagged.index("well done") and "3 s against 30 s" in flagged
     assert "0.512" in text_of(tree, "#consensus") and "41" in text_of(tree, "#review")
@@ -389,8 +390,8 @@ def test_what_is_escaped_reads_back_as_text_and_attribute(text: str, other: str)
 def test_numbers_and_metrics_are_written_for_people() -> None:
     assert (number(0.5), number(12345), number(None), number(True)) == ("0.500", "12\u202f345", "–", "–")
     assert number(-0.25) == "−0.250"
-    assert metric_name("token_krippendorff_alpha") == "Krippendorff's alpha of tokens"
-    assert metric_name("class_fleiss_kappa") == "Fleiss' kappa of classes of matched regions"
+    assert metric_name("token_krippendorff_alpha") == "Krippendorff's alpha (tokens)"
+    assert metric_name("class_fleiss_kappa") == "Fleiss' kappa (classes of matched regions)"
     assert metric_name("new_metric") == "New metric"
     assert "0.667 and 0.8" in meaning("krippendorff_alpha", 0.7) and "reliable" in meaning("fleiss_kappa", 0.8)
     assert "one to one" in meaning("f1_50", 0.7) and "can't be told" in meaning("mean_iou", None)
