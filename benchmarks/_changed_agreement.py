@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from labelloop.revisions import revision_hash
 from labelloop.settings import ServiceSettings, Settings
 from labelloop.store import Store
-from labelloop.store.tables import revisions
-from sync.agreement_checks import check_agreement
+from labelloop.store.tables import cursors, revisions
+from sync.agreement_checks import check_agreement, last_report
 from sync.runtime import Runtime
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,27 +28,49 @@ _CONFIG = (
 )
 
 
-def seconds_of_checks(folder: Path, labels: int, changes: tuple[int, ...]) -> dict[str, float]:
-    """Seconds of the first check of that many labels ("all"), and of one after each number of changed labels."""
-    runtime = Runtime(Settings(services=ServiceSettings(data=folder)))
-    source = random.Random(0)
-    try:
-        _fill(runtime.store, labels, source)
-        project = runtime.store.find_project("1")
-        found = {"all": _seconds(lambda: check_agreement(runtime, project))}
-        for number, count in enumerate(changes, start=2):
-            annotations = source.sample(range(labels), count)
-            _write(runtime.store, [_revision(each, number, source) for each in annotations])
-            found[str(count)] = _seconds(lambda: check_agreement(runtime, project))
-        return found
-    finally:
-        runtime.store.close()
+def change_rows(labels: int, changes: tuple[int, ...] = (100, 200, 400, 800)) -> list[dict[str, Any]]:
+    """A row for each number of changed labels, one check each; the peer is a check of all labels at the end, the same for all."""
+    with tempfile.TemporaryDirectory(prefix="labelloop-benchmark-") as folder:
+        runtime = Runtime(Settings(services=ServiceSettings(data=Path(folder))))
+        source = random.Random(0)
+        try:
+            _fill(runtime.store, labels, source)
+            project = runtime.store.find_project("1")
+            check_agreement(runtime, project)
+            seconds, measured = [], []
+            for number, count in enumerate(changes, start=2):
+                annotations = source.sample(range(labels), min(count, labels))
+                _write(runtime.store, [_revision(each, number, source) for each in annotations])
+                began = time.perf_counter()
+                measured.append(check_agreement(runtime, project).tasks)
+                seconds.append(time.perf_counter() - began)
+            kept = last_report(runtime, project)
+            with runtime.store.begin() as connection:
+                connection.execute(delete(cursors))
+            began = time.perf_counter()
+            check_agreement(runtime, project)
+            everything = time.perf_counter() - began
+            equal = _same(kept, last_report(runtime, project))
+        finally:
+            runtime.store.close()
+    return [
+        {
+            "what": f"agreement after {count} changed labels of {labels}", "peer": "all labels measured anew",
+            "ours_s": ours, "peer_s": everything, "ratio": round(everything / ours, 2),
+            "ratio_low": round(everything / ours, 2), "ratio_high": round(everything / ours, 2), "repeats": 1,
+            "equal": equal, "tasks_measured": tasks,
+        }
+        for count, ours, tasks in zip(changes, seconds, measured, strict=True)
+    ]  # fmt: skip
 
 
-def _seconds(check: Any) -> float:
-    start = time.perf_counter()
-    check()
-    return time.perf_counter() - start
+def _same(found: Any, wanted: Any) -> bool:
+    """Whether two reports are equal but for the time of the check, with room for the order of sums."""
+    if isinstance(wanted, dict):
+        return set(found) == set(wanted) and all(_same(found[key], wanted[key]) for key in wanted if key != "at")
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+    return abs(found - wanted) < 1e-9 if isinstance(wanted, float) else bool(found == wanted)
 
 
 def _fill(store: Store, labels: int, source: random.Random) -> None:

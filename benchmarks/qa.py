@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks._alpha import alpha_rows
+from benchmarks._changed_agreement import change_rows
 from benchmarks._comparison import show
 from benchmarks._dawid_skene import consensus_rows, dawid_skene_rows
 from benchmarks._labels_on_disk import disk_rows
@@ -16,6 +17,7 @@ PARTS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "alpha": lambda repeats, shrink: alpha_rows(repeats, 1_000_000 // shrink),
     "disk": lambda repeats, shrink: disk_rows(repeats, 2_500_000 // shrink),
     "dawid_skene": lambda repeats, shrink: dawid_skene_rows(repeats, 200_000 // shrink),
+    "changes": lambda repeats, shrink: change_rows(1_000_000 // shrink),
     "consensus": lambda repeats, shrink: consensus_rows(max(2_000, 20_000 // shrink)),
 }
 
