@@ -84,7 +84,9 @@ def report(
         "images_missing": dict(missing),
     }
     lines = [f"{out}: {len(written) / 1e6:.1f} MB, {len(content.worst)} tasks with a picture of the disagreement"]
-    lines += [f"{count} images are not shown: {reason}" for reason, count in missing.most_common()]
+    lines += [
+        f"{count} image{'s are' if count > 1 else ' is'} not shown: {reason}" for reason, count in missing.most_common()
+    ]
     say(told, as_json, "\n".join(lines))
 
 

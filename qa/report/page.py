@@ -189,7 +189,7 @@ def _task(found: Disagreement, at: int, look: Look, link: Callable[[Any], Html])
     return element(
         "article",
         element("h3", title, id=ident),
-        element("p", f"Score {score} of {counted(len(found.answers), 'person', 'people')}."),
+        element("p", f"Score {score}, the mean of the pairs of {counted(len(found.answers), 'person', 'people')}."),
         _picture(found, look, ident),
         aria_labelledby=ident,
     )
