@@ -82,6 +82,17 @@ def at_most(
     }  # fmt: skip
 
 
+def at_least(
+    what: str, found: float, other: float, peer: str, /, *, unit: str = "share", equal: bool = True, **more: Any
+) -> dict[str, Any]:
+    """A row of two numbers of which more is better: what was found, and what it must reach. Its ratio is found / other."""
+    ratio = round(found / other, 4)
+    return {
+        "what": what, "peer": peer, "ours_s": round(found, 4), "peer_s": round(other, 4), "ratio": ratio,
+        "ratio_low": ratio, "ratio_high": ratio, "must_be": 1.0, "unit": unit, "equal": equal, **more,
+    }  # fmt: skip
+
+
 def not_measured(what: str, peer: str, reason: str) -> dict[str, Any]:
     """A row that says why it has no numbers; it is not ok."""
     numbers = dict.fromkeys(("ours_s", "peer_s", "ratio", "ratio_low", "ratio_high"))

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks._comparison import in_turn, not_measured
+from benchmarks._comparison import at_least, in_turn, not_measured
 from qa.consensus import dawid_skene, majority, one_coin
 from qa.measures.ratings import Ratings, ratings_of
 
@@ -121,19 +121,6 @@ def consensus_rows(items: int = 20_000) -> list[dict[str, Any]]:
     rows = []
     for name, model in (("Dawid-Skene", dawid_skene), ("one coin", one_coin)):
         right = float((ratings.value_names[model(ratings).labels] == truth).mean())
-        ratio = round(right / votes, 4)
-        rows.append(
-            {
-                "what": f"consensus right, {name}, {items} tasks (ratio: ours / peer)",
-                "peer": "majority of votes",
-                "ours_s": round(right, 4),
-                "peer_s": round(votes, 4),
-                "ratio": ratio,
-                "ratio_low": ratio,
-                "ratio_high": ratio,
-                "must_be": 1.0,
-                "unit": "share",
-                "equal": True,
-            }
-        )
+        what = f"consensus right, {name}, {items} tasks (ratio: ours / peer)"
+        rows.append(at_least(what, right, votes, "majority of votes"))
     return rows

@@ -7,18 +7,40 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks._alpha import alpha_rows
+from benchmarks._box_agreement import box_rows
 from benchmarks._changed_agreement import change_rows
-from benchmarks._comparison import show
+from benchmarks._comparison import at_least, show
 from benchmarks._dawid_skene import consensus_rows, dawid_skene_rows
 from benchmarks._labels_on_disk import disk_rows
+
+#: Least precision of what ranks first as an error, where the wrong labels are of any class, and of easily confused ones.
+UNIFORM, CONFUSABLE = 0.8, 0.5
+
+
+def error_rows(shrink: int = 1) -> list[dict[str, Any]]:
+    """Share of real errors among as many suspects as labels were made wrong."""
+    from benchmarks._injected_errors import generated_pairs, measure_boxes, measure_spans, measure_texts
+
+    found = measure_texts(generated_pairs(max(200, 800 // shrink)))
+    found += measure_boxes(max(50, 200 // shrink)) + measure_spans(max(100, 400 // shrink))
+    rows = []
+    for each in found:
+        bar = CONFUSABLE if "confusable" in each["what"] else UNIFORM
+        more = {name: value for name, value in each.items() if name not in ("what", "precision")}
+        what = f"precision of errors, {each['what']} (ratio: ours / peer)"
+        rows.append(at_least(what, each["precision"], bar, f"at least {bar}", **more))
+    return rows
+
 
 #: Name -> (repeats, shrink) -> rows. Each size is divided by `shrink`.
 PARTS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "alpha": lambda repeats, shrink: alpha_rows(repeats, 1_000_000 // shrink),
     "disk": lambda repeats, shrink: disk_rows(repeats, 2_500_000 // shrink),
+    "boxes": lambda repeats, shrink: box_rows(repeats, 200_000 // shrink),
     "dawid_skene": lambda repeats, shrink: dawid_skene_rows(repeats, 200_000 // shrink),
     "changes": lambda repeats, shrink: change_rows(1_000_000 // shrink),
     "consensus": lambda repeats, shrink: consensus_rows(max(2_000, 20_000 // shrink)),
+    "errors": lambda repeats, shrink: error_rows(shrink),
 }
 
 
