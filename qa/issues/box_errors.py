@@ -59,7 +59,7 @@ def box_findings(
 
 
 def boxes_of_others(labels: Sequence[Label], control: Control) -> dict[int, Boxes]:
-    """Annotation -> the boxes that more than half of at least two other people drew, scored by their share."""
+    """Annotation -> the boxes of at least two other people, as `_agreed` puts them together."""
     found: dict[int, Boxes] = {}
     for group in by_task(labels).values():
         if len(group) < 3:
@@ -125,7 +125,7 @@ def _compared(boxes: Boxes, predicted: Boxes, overlap: Floats, known: Mapping[st
         if not same[i, j] and iou >= PLACED and sure >= SURE:
             yield boxes.regions[i] or None, "wrong_class", boxes.labels[i], predicted.labels[j], sure * iou, why
         elif same[i, j] and iou < PLACED and sure >= SURE:
-            yield boxes.regions[i] or None, "low_overlap", boxes.labels[i], boxes.labels[i], sure * (1 - iou), why
+            yield boxes.regions[i] or None, "low_overlap", boxes.labels[i], boxes.labels[i], sure * (1 - iou / 2), why
     for j in range(len(predicted)):
         most = float(overlap[:, j].max(initial=0.0))
         sure = predicted.scores[j]
@@ -135,14 +135,19 @@ def _compared(boxes: Boxes, predicted: Boxes, overlap: Floats, known: Mapping[st
     for i in range(len(boxes)):
         if i in matched_labels or overlap[i].max(initial=0.0) >= NEAR:
             continue
-        share = known[boxes.labels[i]]
+        # That a model says nothing tells less than that it says something: models miss more than they make up.
+        share = known[boxes.labels[i]] / 2
         yield boxes.regions[i] or None, "extra", boxes.labels[i], None, share, {
-            "box": boxes.values(i), "class_found": round(share, 4)
+            "box": boxes.values(i), "class_found": round(2 * share, 4)
         }  # fmt: skip
 
 
 def _agreed(others: Sequence[Boxes]) -> Boxes:
-    """One of each bunch of boxes that more than half of these people drew."""
+    """One of each bunch of boxes where at least half of these people drew any, scored by how many drew this one.
+
+    Scores are of SURE or more for what more than half drew, and for that alone: on the rest these people differ, so that it
+    neither is missing anywhere nor extra.
+    """
     rows = [(who, at) for who, boxes in enumerate(others) for at in range(len(boxes))]
     every = Boxes(
         np.concatenate([boxes.corners for boxes in others]),
@@ -155,12 +160,13 @@ def _agreed(others: Sequence[Boxes]) -> Boxes:
     overlap = _near(every, every)
     same = np.array([[a == b for b in every.labels] for a in every.labels], dtype=bool).reshape(overlap.shape)
     close = same & (overlap >= PLACED)
+    drawn = [len({rows[k][0] for k in np.flatnonzero(line)}) for line in overlap >= PLACED]
     support = [len({rows[k][0] for k in np.flatnonzero(line)}) for line in close]
     fit = np.where(close, overlap, 0.0).sum(axis=1)
     taken: set[int] = set()
     kept: list[tuple[int, float]] = []
     for at in sorted(range(len(rows)), key=lambda k: (-support[k], -float(fit[k]), k)):
-        if at in taken or 2 * support[at] <= len(others):
+        if at in taken or 2 * drawn[at] < len(others):
             continue
         taken |= set(np.flatnonzero(close[at]).tolist())
         kept.append((at, support[at] / (len(others) + 1)))

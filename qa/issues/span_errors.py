@@ -45,17 +45,14 @@ def span_findings(
 
 
 def spans_of_others(labels: Sequence[Label], control: Control) -> dict[int, Spans]:
-    """Annotation -> the spans that more than half of at least two other people marked exactly so."""
+    """Annotation -> the spans of at least two other people, as `_agreed` puts them together."""
     found: dict[int, Spans] = {}
     for group in by_task(labels).values():
         if len(group) < 3:
             continue
         marked = [_exact(read_spans(label.result, control, label.data)) for label in group]
-        votes = Counter(span for each in marked for span in each)
-        n = len(group) - 1
-        for label, mine in zip(group, marked, strict=True):
-            rows = sorted((span, votes[span] - (span in mine)) for span in votes)
-            kept = [(span, count / (n + 1)) for span, count in rows if 2 * count > n]
+        for at, label in enumerate(group):
+            kept = _agreed([each for place, each in enumerate(marked) if place != at])
             found[label.annotation] = Spans(
                 tuple(s[0] for s, _ in kept), tuple(s[1] for s, _ in kept), tuple(s[2] for s, _ in kept),
                 ("",) * len(kept), tuple(score for _, score in kept), tuple(s[3] for s, _ in kept),
@@ -78,11 +75,28 @@ def span_defects(labels: Sequence[Label], control: Control) -> list[Finding]:
     return found
 
 
+#: Start, end, class and place.
+_Span = tuple[int, int, str, str]
 _Told = tuple[str | None, str, str | None, str | None, float, dict[str, Any]]
 
 
-def _exact(spans: Spans) -> set[tuple[int, int, str, str]]:
+def _exact(spans: Spans) -> set[_Span]:
     return set(zip(spans.starts, spans.ends, spans.labels, spans.places, strict=True))
+
+
+def _agreed(others: Sequence[set[_Span]]) -> list[tuple[_Span, float]]:
+    """Spans where at least half of these people marked any words, scored by how many marked exactly this one.
+
+    Scores are of SURE or more for what more than half marked, and for that alone: on the rest these people differ, so that it
+    neither is missing anywhere nor extra.
+    """
+    votes = Counter(span for each in others for span in each)
+    kept = []
+    for span, count in sorted(votes.items()):
+        about = sum(any(s[3] == span[3] and s[0] < span[1] and span[0] < s[1] for s in each) for each in others)
+        if 2 * about >= len(others):
+            kept.append((span, count / (len(others) + 1)))
+    return kept
 
 
 def _shared(a: Spans, i: int, b: Spans, j: int) -> float:
@@ -140,7 +154,7 @@ def _compared(spans: Spans, predicted: Spans, known: Mapping[str, float]) -> Ite
     for i, name in enumerate(spans.labels):
         if i not in matched and not any(_shared(spans, i, predicted, j) for j in range(len(predicted))):
             why = {"span": _told(spans, i), "class_found": round(known[name], 4)}
-            yield spans.regions[i] or None, "extra", name, None, known[name], why
+            yield spans.regions[i] or None, "extra", name, None, known[name] / 2, why
 
 
 def _defects(spans: Spans) -> Iterator[tuple[int, str, float, dict[str, Any]]]:

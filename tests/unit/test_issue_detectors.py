@@ -1,0 +1,297 @@
+"""Detectors of label errors and of data problems, each on labels that are made by hand or beside a plain loop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency
+
+from labelloop.errors import NotReady
+from labelloop.label_config import Control, parse_label_config
+from qa.issues import Label, error_report
+from qa.issues.box_errors import box_defects, box_findings, boxes_of_others
+from qa.issues.causes import disputed_tasks, hotspots, with_causes
+from qa.issues.classes import class_findings, suspicious
+from qa.issues.data_problems import class_drift, conflicts, leakage, neighbour_distance, outliers, stability_index
+from qa.issues.finding import Finding
+from qa.issues.placed import read_boxes, read_spans
+from qa.issues.report import Clues
+from qa.issues.span_errors import span_defects, span_findings, spans_of_others
+
+AT = datetime(2026, 11, 2, 12, tzinfo=UTC)
+CONFIG = parse_label_config(
+    '<View><Text name="text" value="$text"/><Image name="image" value="$image"/>'
+    '<Choices name="mood" toName="text"><Choice value="good"/><Choice value="bad"/><Choice value="Unsure"/></Choices>'
+    '<RectangleLabels name="box" toName="image"><Label value="cell"/><Label value="plate"/></RectangleLabels>'
+    '<Labels name="ner" toName="text"><Label value="PER"/><Label value="ORG"/></Labels></View>'
+)
+MOOD, BOX, NER = (CONFIG.control(name) for name in ("mood", "box", "ner"))
+
+
+def label(task: int, who: int, *regions: dict[str, Any], text: str = "", at: datetime = AT) -> Label:
+    return Label(task, task * 10 + who, who, at, regions, {"text": text})
+
+
+def mood(name: str) -> dict[str, Any]:
+    return {"from_name": "mood", "to_name": "text", "type": "choices", "value": {"choices": [name]}}
+
+
+def box(name: str, of: str, *place: float, score: float | None = None) -> dict[str, Any]:
+    value = dict(zip(("x", "y", "width", "height"), place, strict=True)) | {"rectanglelabels": [of]}
+    return {"id": name, "from_name": "box", "type": "rectanglelabels", "value": value, "score": score}
+
+
+def span(name: str, of: str, start: int, end: int, score: float | None = None) -> dict[str, Any]:
+    value = {"start": start, "end": end, "labels": [of]}
+    return {"id": name, "from_name": "ner", "type": "labels", "value": value, "score": score}
+
+
+def boxes_by(labels: list[Label], seen: list[dict[str, Any]]) -> list[Finding]:
+    return box_findings(labels, BOX, {each.annotation: read_boxes(seen, BOX) for each in labels})
+
+
+def spans_by(labels: list[Label], seen: list[dict[str, Any]]) -> list[Finding]:
+    return span_findings(labels, NER, {each.annotation: read_spans(seen, NER, {}) for each in labels})
+
+
+def told(findings: list[Finding]) -> list[tuple[str, str | None, str | None, str | None]]:
+    return [(each.type, each.region, each.given, each.suggested) for each in findings]
+
+
+# -- classes -------------------------------------------------------------------------------------------------------
+
+
+def test_one_person_against_all_others_is_found_without_a_model() -> None:
+    labels = [label(1, who, mood("good")) for who in (1, 2, 3)] + [label(1, 4, mood("bad"))]
+    labels += [label(2, 1, mood("good")), label(2, 2, mood("bad"))]  # nobody can tell which of two is wrong
+    labels += [label(3, who, mood("good")) for who in (1, 2)] + [label(3, 3, mood("Unsure"))]
+    (found,) = class_findings(labels, MOOD, {})
+    assert (found.task, found.annotator, found.given, found.suggested) == (1, 4, "bad", "good")
+    assert found.score == pytest.approx(3 / 4) and found.evidence == {"others": {"good": 3}}
+
+
+def test_a_model_and_the_others_together_are_surer_than_either() -> None:
+    labels = [label(task, 1, mood("good" if task % 2 else "bad")) for task in range(40)]
+    chances = {task: {"good": 0.9, "bad": 0.1} if task % 2 else {"good": 0.1, "bad": 0.9} for task in range(40)}
+    chances[1] = {"good": 0.05, "bad": 0.95}
+    (alone,) = class_findings(labels, MOOD, chances)
+    assert (alone.task, alone.suggested, alone.detector) == (1, "bad", "confident_learning")
+    both = class_findings([*labels, label(1, 2, mood("bad")), label(1, 3, mood("bad"))], MOOD, chances)
+    assert (both[0].task, both[0].annotator, both[0].detector) == (1, 1, "confident_learning+consensus")
+    assert both[0].score > alone.score
+
+
+@pytest.mark.parametrize("ranked_by", ["odds", "self_confidence", "normalized_margin"])
+def test_flipped_labels_rank_first_whatever_ranks_them(ranked_by: Any) -> None:
+    source = np.random.default_rng(0)
+    truth = source.integers(3, size=300)
+    rows = np.full((300, 3), 0.1)
+    rows[np.arange(300), truth] = 0.8
+    rows += source.uniform(0, 0.05, rows.shape)
+    rows /= rows.sum(axis=1, keepdims=True)
+    flipped = source.choice(300, 30, replace=False)
+    labels = truth.copy()
+    labels[flipped] = (truth[flipped] + 1) % 3
+    found = suspicious(labels, rows, ranked_by)
+    assert len(set(found[:30].tolist()) & set(flipped.tolist())) >= 28
+
+
+# -- boxes ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_can_be_wrong_with_a_box_is_told_apart() -> None:
+    seen = [box("", "cell", 10, 10, 20, 20, score=0.9)]
+    assert told(boxes_by([label(1, 1, box("a", "cell", 11, 10, 20, 20))], seen)) == []
+    assert told(boxes_by([label(1, 1)], seen)) == [("missing", None, None, "cell")]
+    assert told(boxes_by([label(1, 1, box("a", "plate", 11, 10, 20, 20))], seen)) == [
+        ("wrong_class", "a", "plate", "cell")
+    ]
+    assert told(boxes_by([label(1, 1, box("a", "cell", 22, 10, 20, 20))], seen)) == [
+        ("low_overlap", "a", "cell", "cell")
+    ]
+    both = label(1, 1, box("a", "cell", 10, 10, 20, 20), box("b", "cell", 70, 70, 20, 20))
+    assert told(boxes_by([both], seen)) == [("extra", "b", "cell", None)]
+    assert told(boxes_by([label(1, 1)], [box("", "cell", 10, 10, 20, 20, score=0.3)])) == [], "too unsure to say so"
+    assert box_findings([label(1, 1, box("a", "cell", 1, 1, 5, 5))], BOX, {}) == [], "nothing to judge by"
+
+
+def test_a_neighbour_of_the_other_class_is_no_wrong_class() -> None:
+    """Overlapping boxes of both classes: each is matched with its own class first."""
+    drawn = label(1, 1, box("a", "cell", 10, 10, 20, 20), box("b", "plate", 12, 10, 20, 20))
+    seen = [box("", "plate", 11, 10, 20, 20, score=0.9), box("", "cell", 11.5, 10, 20, 20, score=0.9)]
+    assert boxes_by([drawn], seen) == []
+
+
+def test_extra_boxes_weigh_less_where_the_model_does_not_know_the_class() -> None:
+    seen = [box("", "cell", 10, 10, 20, 20, score=0.9)]
+    labels = [label(task, 1, box("a", "cell", 10, 10, 20, 20), box("b", "plate", 60, 60, 20, 20)) for task in range(6)]
+    assert {each.score for each in boxes_by(labels, seen)} == {0.0}, "it finds no plate at all"
+    known = boxes_by([*labels, label(9, 1, box("a", "cell", 10, 10, 20, 20), box("c", "cell", 60, 60, 9, 9))], seen)
+    assert known[0].region == "c" and known[0].score > 0.4
+
+
+def test_others_judge_a_person_by_what_most_of_them_drew() -> None:
+    one = box("a", "cell", 10, 10, 20, 20)
+    labels = [label(1, 1, one), label(1, 2, one), label(1, 3)]
+    found = box_findings(labels, BOX, boxes_of_others(labels, BOX), detector="consensus")
+    assert [(each.annotator, each.type, each.detector) for each in found] == [(3, "missing", "consensus")]
+    split = [
+        label(1, who, box("a", of, 10, 10, 20, 20))
+        for who, of in ((1, "cell"), (2, "plate"), (3, "cell"), (4, "plate"))
+    ]
+    assert box_findings(split, BOX, boxes_of_others(split, BOX)) == [], "people differ: nobody is wrong"
+    alone = [label(1, 1, one), label(1, 2), label(1, 3), label(1, 4)]
+    assert told(box_findings(alone, BOX, boxes_of_others(alone, BOX))) == [("extra", "a", "cell", None)]
+    assert boxes_of_others(labels[:2], BOX) == {}, "of two people nobody knows who is right"
+
+
+def test_slips_of_the_hand_need_no_model() -> None:
+    drawn = label(
+        1, 1, box("a", "cell", 10, 10, 20, 20), box("b", "cell", 10, 10, 20, 20), box("c", "cell", 40, 40, 0, 5),
+        box("d", "cell", 95, 40, 20, 5), box("e", "plate", 50, 60, 0.1, 5), box("f", "plate", 10, 10, 20, 20),
+    )  # fmt: skip
+    found = {each.region: (each.type, each.cause) for each in box_defects([drawn], BOX)}
+    assert found == {
+        "b": ("duplicate", "ui"), "c": ("extra", "ui"), "d": ("low_overlap", "ui"), "e": ("extra", "ui"),
+    }  # fmt: skip
+
+
+# -- spans ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_can_be_wrong_with_a_span_is_told_apart() -> None:
+    seen = [span("", "PER", 0, 8, 0.9)]
+    assert told(spans_by([label(1, 1, span("a", "PER", 0, 8))], seen)) == []
+    assert told(spans_by([label(1, 1)], seen)) == [("missing", None, None, "PER")]
+    assert told(spans_by([label(1, 1, span("a", "ORG", 0, 8))], seen)) == [("wrong_class", "a", "ORG", "PER")]
+    assert told(spans_by([label(1, 1, span("a", "PER", 0, 4))], seen)) == [("boundary", "a", "PER", "PER")]
+    both = label(1, 1, span("a", "PER", 0, 8), span("b", "ORG", 20, 25))
+    assert told(spans_by([both], seen)) == [("extra", "b", "ORG", None)]
+    exact = [span("", "PER", 0, 8, 0.9), span("", "PER", 4, 8, 0.9)]
+    assert told(spans_by([label(1, 1, span("a", "PER", 4, 8))], exact)) == [], "nested, the larger one is half there"
+
+
+def test_others_judge_spans_too_and_slips_need_no_model() -> None:
+    labels = [
+        label(1, 1, span("a", "PER", 0, 8)),
+        label(1, 2, span("b", "PER", 0, 8)),
+        label(1, 3, span("c", "PER", 0, 7)),
+    ]
+    found = span_findings(labels, NER, spans_of_others(labels, NER), detector="consensus")
+    assert [(each.annotator, each.type) for each in found] == [(3, "boundary")]
+    apart = [label(1, who, span("a", "PER", 0, 5 + who)) for who in range(4)]
+    assert span_findings(apart, NER, spans_of_others(apart, NER)) == [], "each has other boundaries: nobody is wrong"
+    drawn = label(
+        1, 1, span("a", "PER", 0, 3), span("b", "PER", 0, 3), span("c", "PER", 4, 4), span("d", "PER", 3, 7),
+        span("e", "ORG", 7, 8), span("f", "ORG", 1, 2), span("g", "ORG", 10, 11), text="Ann Lee, a B",
+    )  # fmt: skip
+    slips = {each.region: each.type for each in span_defects([drawn], NER)}
+    assert slips == {"b": "duplicate", "c": "extra", "d": "boundary", "e": "extra", "f": "boundary", "g": "extra"}
+
+
+# -- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_duplicates_conflict_when_their_classes_differ() -> None:
+    answers = {1: ["good"], 2: ["bad"], 3: ["good", "good", "bad"], 4: ["good"], 5: ["good"], 6: ["good", "bad"]}
+    found = conflicts([[1, 2], [3, 4], [4, 5], [5, 6], [7, 8]], "mood", answers)
+    assert [(each.tasks, each.evidence["labels"]) for each in found] == [
+        ((1, 2), {"good": [1], "bad": [2]}),
+        ((5, 6), {"good": [5, 6], "bad": [6]}),
+    ]
+
+
+def test_groups_in_several_splits_leak() -> None:
+    found = leakage([[1, 2], [3, 4], [5, 6]], {1: "train", 2: "val", 3: "train", 4: "train", 5: "val"})
+    assert [(each.key, each.tasks) for each in found] == [("train and val", (1, 2))]
+
+
+@given(st.integers(2, 30), st.integers(0, 1000))
+def test_distances_to_neighbours_are_those_of_a_plain_loop(count: int, seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(count, 3))
+    found = neighbour_distance(vectors, 4)
+    for at, one in enumerate(vectors):
+        apart = sorted(
+            1 - one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+            for place, other in enumerate(vectors)
+            if place != at
+        )[:4]
+        assert found[at] == pytest.approx(np.mean(apart), abs=1e-9)
+
+
+def test_what_is_like_nothing_else_is_an_outlier() -> None:
+    source = np.random.default_rng(0)
+    vectors = np.concatenate([source.normal(0, 0.1, (80, 8)) + np.eye(8)[0], [-np.eye(8)[0]], [np.eye(8)[1]]])
+    found = outliers(list(range(100, 182)), vectors)
+    assert {each.tasks for each in found[:2]} == {(180,), (181,)}
+    with pytest.raises(NotReady, match="outliers need 50"):
+        outliers([1, 2], vectors[:2])
+
+
+def test_a_week_with_other_classes_has_drifted() -> None:
+    source = np.random.default_rng(0)
+    said = [(at, f"2026-W{40 + at % 4}", "good" if source.random() < 0.7 else "bad") for at in range(400)]
+    assert class_drift("mood", said) == []
+    said += [(1000 + at, "2026-W44", "bad" if at % 5 else "good") for at in range(60)]
+    (found,) = class_drift("mood", said)
+    assert found.key == "2026-W44" and set(found.tasks) == set(range(1000, 1060))
+    counts = [Counter(name for _, week, name in said if (week == "2026-W44") is here) for here in (True, False)]
+    table = np.array([[each["good"], each["bad"]] for each in counts], dtype=float)
+    assert found.evidence["p"] == pytest.approx(5 * chi2_contingency(table, correction=False).pvalue)
+    assert found.evidence["psi"] == round(stability_index(table[0], table[1]), 4) > 0.2
+
+
+# -- causes and hotspots -------------------------------------------------------------------------------------------
+
+
+def finding(task: int, who: int, given: str = "good", suggested: str = "bad") -> Finding:
+    return Finding(task, task * 10 + who, who, "mood", None, "wrong_class", given, suggested, 0.5, "x")
+
+
+def test_causes() -> None:
+    many = [finding(1, 1), finding(2, 2), finding(3, 3, "bad", "good")]
+    assert {each.cause for each in with_causes(many, {})} == {"guideline"}, "three people mix up the two"
+    assert {each.cause for each in with_causes([finding(n, 1) for n in range(9)], {})} == {"slip"}, "one person does"
+    assert with_causes([finding(1, 1)], {"mood": frozenset({1})})[0].cause == "ambiguous"
+    said = {1: ["a", "b"], 2: ["a", "a", "b"], 3: ["a", "a", "b", "b"], 4: ["a", "b", "c"], 5: ["a", "a"], 6: ["a"]}
+    assert disputed_tasks(said) == {1, 3, 4}
+
+
+def test_hotspots_name_what_has_more_findings_than_its_share() -> None:
+    labels = [label(task, 1 + task % 4, mood("good"), at=AT + timedelta(weeks=task % 2)) for task in range(200)]
+    shares = {"mood": {"good": 0.5, "bad": 0.25, "ugly": 0.25}}
+    careless = [finding(task, 1 + task % 4) for task in range(0, 100, 4)]
+    found = hotspots(careless, labels, shares)
+    by = {(each.by, each.key): each for each in found}
+    person = by[("annotator", "1")]
+    assert (person.n, person.expected, person.tasks) == (25, 25 / 4, tuple(range(0, 100, 4)))
+    assert ("class_pair", "good -> bad") in by and ("week", "2026-W45") in by
+    assert by[("class_pair", "good -> bad")].expected == pytest.approx(25 * 0.125 / 0.625)
+    even = [finding(task, 1 + task % 4) for task in range(20)]
+    assert [each.by for each in hotspots(even, labels, shares)] == ["class_pair"]
+    assert hotspots([], labels, shares) == []
+
+
+def test_a_report_survives_broken_regions_and_says_what_it_skips() -> None:
+    broken = [
+        {"from_name": "box", "type": "rectanglelabels", "value": {"x": "left"}},
+        {"from_name": "box", "type": "rectanglelabels"},
+        {"from_name": "ner", "type": "labels", "value": {"start": None, "end": 3, "labels": ["PER"]}},
+        {"from_name": "mood", "type": "choices", "value": None},
+        box("a", "cell", 10, 10, 20, 20),
+    ]
+    report = error_report([label(1, 1, *broken)], CONFIG, Clues(regions={1: []}))
+    assert [(each["type"], each["region"]) for each in report["findings"]] == [("extra", "a")]
+    empty = error_report([], CONFIG, Clues())
+    assert empty["findings"] == [] and {each["detector"] for each in empty["skipped"]} == {
+        "predictions of box", "predictions of ner",
+    }  # fmt: skip
+    rating = parse_label_config('<View><Text name="text" value="$text"/><Rating name="stars" toName="text"/></View>')
+    (skipped,) = error_report([], rating, Clues())["skipped"]
+    assert "<Rating>" in skipped["reason"] and isinstance(rating.answers[0], Control)
