@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,12 @@ def _in_columns(readings: Readings, columns: Columns) -> BoxColumns:
     corners = np.concatenate([value.corners for value in given]) if given else np.zeros((0, 4, 2))
     if columns.is_scaled:
         corners = corners * columns.of_regions(columns.scale)[:, None, :]
-    is_ellipse = np.zeros(len(readings), np.bool_)
-    is_ellipse[[at for at, value in enumerate(readings.values) if value is not None and value.is_ellipse]] = True
-    return BoxColumns(corners, np.repeat(is_ellipse, columns.sizes))
+    is_ellipse = np.fromiter(map(attrgetter("is_ellipse"), given), np.bool_, len(given))
+    if is_ellipse.any():
+        is_ellipse = np.repeat(is_ellipse, columns.sizes[[value is not None for value in readings.values]])
+    else:
+        is_ellipse = np.zeros(len(corners), np.bool_)
+    return BoxColumns(corners, is_ellipse)
 
 
 BOXES = _Boxes()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -141,18 +142,19 @@ class Columns:
 
 def columns_of(readings: Readings) -> Columns:
     """The columns of labels whose values are Marked or None."""
-    given: list[Marked] = [value for value in readings.values if value is not None]
     there = np.fromiter((value is not None for value in readings.values), np.bool_, len(readings))
+    given: list[Marked] = [value for value in readings.values if value is not None]
+    marked = [value.labels for value in given]
     sizes = np.zeros(len(readings), np.int64)
-    sizes[there] = np.fromiter((len(value.labels) for value in given), np.int64, len(given))
-    labels = list(chain.from_iterable(value.labels for value in given))
+    sizes[there] = np.fromiter(map(len, marked), np.int64, len(given))
+    labels = list(chain.from_iterable(marked))
     names = sorted(set(labels))
     codes = {name: code for code, name in enumerate(names)}
     label = np.fromiter(map(codes.__getitem__, labels), np.int64, len(labels))
-    item = np.fromiter(chain.from_iterable(value.items for value in given), np.int64, len(labels))
+    item = np.fromiter(chain.from_iterable(map(attrgetter("items"), given)), np.int64, len(labels))
     size = np.full((len(readings), 2), PERCENT)
-    size[there, 0] = np.fromiter((value.width for value in given), np.float64, len(given))
-    size[there, 1] = np.fromiter((value.height for value in given), np.float64, len(given))
+    for column, side in enumerate(("width", "height")):
+        size[there, column] = np.fromiter(map(attrgetter(side), given), np.float64, len(given))
     scale = _scales(readings, size)
     return Columns(np.cumsum(sizes) - sizes, sizes, label, names, item, scale, size * scale)
 
