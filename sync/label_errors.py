@@ -182,10 +182,10 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
     )
     columns = (outcomes.c.task_id, outcomes.c.model_version, outcomes.c.created_at)
     with store.read() as connection:
-        began = dict(connection.execute(first.group_by(revisions.c.task_id)).tuples())
+        began = {task: at for task, at in connection.execute(first.group_by(revisions.c.task_id))}
         said = select(*columns).where(scope, outcomes.c.status == "ok").order_by(outcomes.c.created_at)
         last: dict[int, str] = {}
-        for task, version, at in connection.execute(said).tuples():
+        for task, version, at in connection.execute(said):
             if task in began:
                 last[task] = version
                 if at < began[task]:
@@ -193,7 +193,8 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
         chosen = {**last, **fit}
         if places:
             rows = select(outcomes.c.task_id, outcomes.c.model_version, outcomes.c.result).where(scope)
-            for task, version, result in connection.execute(rows).tuples():
+            rows = rows.where(outcomes.c.model_version.in_(sorted(set(chosen.values()))))
+            for task, version, result in connection.execute(rows):
                 if chosen.get(task) == version:
                     found.regions[task] = list(result)
                     about[task] = {"model_version": version, "may_know_the_label": task not in fit}
