@@ -5,7 +5,7 @@ Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estim
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,10 +60,11 @@ def class_findings(
         CONFIDENT_LEARNING: _by_model([each for each in said if each.label.task in chances], chances, ranked_by),
         CONSENSUS: _by_others(said),
     }
-    merged = []
-    for place in sorted({id(each) for part in found.values() for each, *_ in part}):
-        told = {name: row for name, part in found.items() for row in part if id(row[0]) == place}
-        merged.append(_finding(told, control))
+    told: dict[int, dict[str, _Row]] = defaultdict(dict)
+    for name, part in found.items():
+        for row in part:
+            told[id(row[0])][name] = row
+    merged = [_finding(each, control) for each in told.values()]
     return sorted(merged, key=lambda each: (-each.score, each.task, each.annotation or 0))
 
 

@@ -75,9 +75,7 @@ def read_boxes(result: Sequence[Region], control: Control) -> Boxes:
         except DataError:
             continue
         named = " | ".join(sorted({str(label) for label in labels_in(region, control)}))
-        rows.append(
-            (named, str(region.get("id") or ""), _score(region), int(region.get("item_index") or 0), (width, height))
-        )
+        rows.append((named, str(region.get("id") or ""), _score(region), _item(region), (width, height)))
     parts = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     names, regions, scores, items, sizes = (tuple(part) for part in parts)
     return Boxes(np.array(corners, dtype=np.float64).reshape(-1, 4, 2), names, regions, scores, items, sizes)
@@ -112,6 +110,11 @@ def _size(region: Region) -> tuple[float, float]:
     if isinstance(width, int | float) and isinstance(height, int | float) and min(width, height) > 0:
         return float(width), float(height)
     return 100.0, 100.0
+
+
+def _item(region: Region) -> int:
+    item = region.get("item_index")
+    return item if type(item) is int else 0
 
 
 def _as_rectangle(value: Any) -> Mapping[str, Any]:

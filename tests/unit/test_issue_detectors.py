@@ -284,7 +284,7 @@ def test_a_report_survives_broken_regions_and_says_what_it_skips() -> None:
         {"from_name": "box", "type": "rectanglelabels"},
         {"from_name": "ner", "type": "labels", "value": {"start": None, "end": 3, "labels": ["PER"]}},
         {"from_name": "mood", "type": "choices", "value": None},
-        box("a", "cell", 10, 10, 20, 20),
+        box("a", "cell", 10, 10, 20, 20) | {"item_index": "first", "score": "high"},
     ]
     report = error_report([label(1, 1, *broken)], CONFIG, Clues(regions={1: []}))
     assert [(each["type"], each["region"]) for each in report["findings"]] == [("extra", "a")]
