@@ -8,10 +8,20 @@ from typing import Any
 from qa.report.bars import bar, task_links
 from qa.report.markup import Child, Html, element, joined, named
 from qa.report.tables import left_out_note, section, table
-from qa.report.wording import number
+from qa.report.wording import interval, number
 
 #: Rows of each table, and tasks that a finding names.
 MOST_ROWS, MOST_TASKS = 100, 10
+
+#: (key, name of the figure there, what the column is called) of what is told of each person.
+_FIGURES = (
+    ("gold", "value", "Right on gold"),
+    ("agreement", "value", "Agreement with the others"),
+    ("skill", "value", "Estimated skill"),
+    ("speed", "median_s", "Median seconds"),
+    ("accept_when_wrong", "value", "Accepts wrong suggestions"),
+    ("rubber_stamping", "share", "Rubber-stamps"),
+)
 
 TaskLink = Callable[[Any], Html]
 
@@ -20,21 +30,41 @@ def annotators_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
     """Flags and messages for each person of `labelloop annotators --json`."""
     people = report.get("annotators") or []
     ordered = sorted(people, key=lambda each: -len(each.get("flags") or ()))
+    known = [each for each in _FIGURES if any(_figure(person, *each[:2]) is not None for person in people)]
+    unknown = [each for each in _FIGURES if each not in known]
     rows: list[Sequence[Child]] = [
         [
             f"annotator {each['annotator']}",
             number(each.get("n_labels")),
+            *[_with_bounds(each, key, name) for key, name, _ in known],
             joined([_flag(flag, task_link) for flag in each.get("flags") or ()]) or "none",
             element("span", each.get("message"), class_="message"),
         ]
         for each in ordered[:MOST_ROWS]
     ]
+    heads = ["Annotator", "Labels", *[said for _, _, said in known], "Flags", "Message"]
+    of_nobody = ", ".join(said.lower() for _, _, said in unknown)
     return section(
         "annotators",
-        "Annotators: flags",
-        table("Flags of each person, most flags first", ["Annotator", "Labels", "Flags", "Message"], rows),
+        "Annotators: figures and flags",
+        table("Figures and flags of each person, most flags first", heads, rows, class_="people"),
         left_out_note(len(rows), len(people), "annotators"),
+        element("p", f"Not known of anybody: {of_nobody}.", class_="note") if people and unknown else None,
     )
+
+
+def _figure(person: Mapping[str, Any], key: str, name: str) -> Any:
+    found = person.get(key)
+    return found.get(name) if isinstance(found, Mapping) else None
+
+
+def _with_bounds(person: Mapping[str, Any], key: str, name: str) -> Child:
+    value = _figure(person, key, name)
+    if value is None:
+        return element("span", "– ", _figure(person, key, "reason"), class_="why")
+    ci, n = (_figure(person, key, each) if name == "value" else None for each in ("ci", "n"))
+    more = "; ".join([*([interval(ci)] if ci else []), *([f"n {number(n)}"] if n is not None else [])])
+    return joined([number(value), element("small", f" ({more})", class_="soft") if more else None])
 
 
 def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:

@@ -69,7 +69,7 @@ background:color-mix(in srgb,var(--ink) 14%,transparent)}
 .passage .label{font-size:.7rem;border:1px solid var(--ink);border-radius:.3rem;padding:0 .25rem;margin:0 .2rem 0 0;
 vertical-align:.15em;white-space:nowrap}
 .asked{margin:.4rem 0;padding:.3rem .8rem;border-left:3px solid var(--edge);white-space:pre-wrap}
-.message{white-space:pre-wrap}
+.message{white-space:pre-wrap;display:block;min-width:20rem;max-width:34rem}.people .why{display:block;min-width:9rem}
 @media (max-width:40rem){.bar{width:5rem}th,td{padding:.25rem .4rem}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#f6f7f9;--text:#000;--soft:#444;--edge:#bbb;--link:#0550ae;
 --b0:#a63603;--b1:#e6853d;--b2:#f5d5a9;--b3:#a6cdea;--b4:#1f5f99;--t0:#fff;--t1:#000;--t2:#000;--t3:#000;--t4:#fff;--bar:#2f6fad}

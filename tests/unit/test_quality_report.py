@@ -255,7 +255,8 @@ def test_other_reports_have_a_part_only_when_they_are_there() -> None:
               "skipped": [{"detector": "outliers", "reason": "no embeddings"}]}  # fmt: skip
     people = {"annotators": [{"annotator": 5, "n_labels": 10, "flags": [], "message": "well done"},
                              {"annotator": 6, "n_labels": 90, "message": "look again",
-                              "flags": [{"flag": "too_fast", "why": "3 s against 30 s", "tasks": [1, 2]}]}]}  # fmt: skip
+                              "flags": [{"flag": "too_fast", "why": "3 s against 30 s", "tasks": [1, 2]}],
+                              "gold": {"value": 0.876, "ci": [0.801, 0.934], "n": 61}}]}  # fmt: skip
     consensus = {"method": "dawid_skene", "tasks": [{"task": 3, "label": "cat", "probability": 0.512, "support": 2}]}
     _, tree = page(errors=errors, annotators=people, consensus=consensus, review={"open": {"review": 41}, "done": [1]})
     assert all(
@@ -263,7 +264,7 @@ def test_other_reports_have_a_part_only_when_they_are_there() -> None:
     )
     assert tree.css("#errors tbody")[1].text().count("guideline") == 1  # three alike are one row
     flagged = text_of(tree, "#annotators tbody")
-    assert flagged.index("too fast") < flagged.index("well done") and "3 s against 30 s" in flagged
+    assert flagged.index("too fast") < flagged.index("well done") and "0.876 (0.801 to 0.934; n 61)" in flagged
     assert "0.512" in text_of(tree, "#consensus") and "41" in text_of(tree, "#review")
 
 
