@@ -177,7 +177,8 @@ def compared(readings: Readings, columns: Columns, likely: Callable[[Ints, Ints]
     left, right = readings.meetings()
     n_first, n_second = columns.sizes[left], columns.sizes[right]
     n_both = n_first + n_second
-    meeting, a, b, like = _joined(likely(left, right))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of numbers far too large: they match nothing
+        meeting, a, b, like = _joined(likely(left, right))
     # Whoever meets several people has boxes to match with each of them.
     first = (np.cumsum(n_first) - n_first - columns.starts[left])[meeting] + a
     second = (np.cumsum(n_second) - n_second - columns.starts[right])[meeting] + b

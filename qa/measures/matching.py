@@ -19,7 +19,7 @@ THRESHOLDS: Floats = np.arange(50, 100, 5) / 100
 #: Of matchings with equal sums the one with more pairs counts, so that nothing depends on the order of drawing.
 _MORE = 1e-9
 #: Pairs that are looked at in one step; bounds the memory.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 16
 
 
 def best_matching(first: Ints, second: Ints, worth: Floats) -> Flags:
@@ -57,17 +57,18 @@ def every_pair(
 
     A meeting is a place in `left` and `right`, which name labels; label n has the places starts[n] to starts[n] + sizes[n].
     """
-    counts = sizes[left] * sizes[right]
+    ahead, across = sizes[left], sizes[right]
+    owner = np.repeat(np.arange(len(left)), ahead)
+    first = np.arange(len(owner)) + (starts[left] - np.cumsum(ahead) + ahead)[owner]
+    counts = across[owner]
     total = np.cumsum(counts)
+    second = starts[right][owner] - total + counts
     begin = 0
     while begin < len(counts):
         before = int(total[begin - 1]) if begin else 0
         end = max(int(np.searchsorted(total, before + most, side="right")), begin + 1)
-        meeting = np.repeat(np.arange(begin, end), counts[begin:end])
-        within = np.arange(len(meeting)) - (total - counts - before)[meeting]
-        across = sizes[right][begin:end][meeting - begin]
-        row = within // np.maximum(across, 1)
-        yield meeting, starts[left[meeting]] + row, starts[right[meeting]] + within - row * across
+        row = np.repeat(np.arange(begin, end), counts[begin:end])
+        yield owner[row], first[row], second[row] + np.arange(before, before + len(row))
         begin = end
 
 

@@ -169,6 +169,12 @@ def test_broken_regions_are_left_out(broken: Any) -> None:
     assert BOXES.read(result[:1], control_of("RectangleLabels"), {}) is None
 
 
+def test_huge_numbers_match_nothing_and_spoil_nothing() -> None:
+    good, huge = box(10, 10, 30, 30, "cat", turn=20), box(1e300, -1e300, 1e305, 1e305, "cat", turn=30)
+    found = compared([good, huge], [good, huge], [good], [good], tasks=[1, 1, 2, 2])
+    assert found.pairs["matched"].to_list() == [1.0, 1.0]
+
+
 def test_regions_of_other_controls_are_left_out() -> None:
     assert BOXES.read([{**box(0, 0, 1, 1, "cat"), "from_name": "other"}], control_of("RectangleLabels"), {}) is None
 

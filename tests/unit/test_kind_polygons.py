@@ -116,6 +116,14 @@ def test_a_label_without_the_size_of_the_image_meets_those_with_it() -> None:
     assert compared([unknown], [polygon(NOTCHED, "cat")]).pairs["iou"].to_list() == pytest.approx([1.0])
 
 
+def test_huge_numbers_match_nothing_and_spoil_nothing() -> None:
+    huge = polygon([(1e300, 0), (0, 1e303), (-1e304, -1e300), (0, 1e280), (1e-300, 5)], "cat")
+    result = [polygon(NOTCHED, "cat"), huge, polygon([(x + 20, y) for x, y in SQUARE], "cat")]
+    found = compared(result, result)
+    assert found.pairs["matched"].to_list() == [2.0]
+    assert found.pairs["iou"].to_list() == pytest.approx([2.0])
+
+
 def test_nobody_matches_twice_and_another_class_is_judged_by_place() -> None:
     small: Points = [(0, 0), (10, 0), (10, 9), (0, 9)]
     found = compared([polygon(SQUARE, "cat"), polygon(small, "cat")], [polygon(SQUARE, "cat")], [polygon(small, "dog")])
