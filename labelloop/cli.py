@@ -8,6 +8,7 @@ import sys
 import typer
 
 from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
+from labelloop.commands.annotators import annotators
 from labelloop.commands.errors import errors
 from labelloop.errors import LabelloopError
 
@@ -40,6 +41,7 @@ for command in (
     lineage.forget,
     labels.agreement,
     labels.consensus,
+    annotators,
     errors,
     report.report,
     services.demo,
