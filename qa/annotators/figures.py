@@ -211,10 +211,13 @@ class Bias:
     """How much more often than the others, on the same tasks, people give each class (of regions: how many more each task)."""
 
     def __init__(self, work: Work, scores: Scored) -> None:
-        rows, names = _classes_given(scores)
-        self.classes = sorted(set(names))
-        places = {name: at for at, name in enumerate(self.classes)}
-        codes = np.array([places[name] for name in names], np.int64)
+        if scores.ratings is not None:
+            rows, codes, self.classes = scores.judged, scores.ratings.values, scores.classes
+        else:
+            rows, names = _classes_given(scores)
+            self.classes = sorted(set(names))
+            places = {name: at for at, name in enumerate(self.classes)}
+            codes = np.array([places[name] for name in names], np.int64)
         k, people = max(1, len(self.classes)), len(work.people)
         self.reason = None if self.classes else "the answers have no classes"
         self._sum: Floats = np.zeros((people, k))
@@ -280,13 +283,7 @@ def _classes_given(scores: Scored) -> tuple[Ints, list[str]]:
     for row, value in enumerate(scores.answers.values):
         if value is None or isinstance(value, float | int):
             continue
-        given = (
-            (value,)
-            if scores.ratings is not None
-            else value
-            if isinstance(value, frozenset)
-            else getattr(value, "labels", ())
-        )
+        given = value if isinstance(value, frozenset) else getattr(value, "labels", ())
         rows += [row] * len(given)
         names += given
     return np.array(rows, np.int64), names

@@ -99,8 +99,12 @@ class _People:
         self.bias = [Bias(work, each) for each in found]
         known = np.isfinite(work.at)
         times = pl.Series(np.where(known, work.at, 0) * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
-        self.week = np.array(times.dt.strftime("%G-W%V").to_list(), dtype=object)
-        self.week[~known] = None
+        weeks = times.dt.truncate("1w")
+        self.week = np.where(known, weeks.rank("dense").to_numpy().astype(np.int64) - 1, -1)
+        self.weeks = weeks.unique().sort().dt.strftime("%G-W%V").to_list()
+        self.given = [
+            np.fromiter((value is not None for value in each.answers.values), np.bool_, len(work)) for each in found
+        ]
 
     def figures(self, person: int) -> dict[str, Any]:
         """Everything of one person but flags and message."""
@@ -137,7 +141,7 @@ class _People:
         skill = self.skills[place].get(person)
         nothing = {"value": None, "n": 0, "method": None, "by_class": None}
         why = "not a single choice" if scores.ratings is None else "no task that several people labelled"
-        given = sum(answers.values[at] is not None for at in mine.tolist())
+        given = int(self.given[place][mine].sum())
         return {
             "type": answers.tag, "kind": answers.kind.name, "n": given,
             "gold": share_of(_known(scores.gold[mine]), _NO_GOLD).to_json(),
@@ -167,18 +171,14 @@ class _People:
         }
 
     def _weeks(self, mine: Ints) -> list[dict[str, Any]]:
-        known = mine[[week is not None for week in self.week[mine]]] if len(mine) else mine
-        if not len(known):
-            return []
-        weeks = {}
-        names, at = np.unique(self.week[known].astype(str), return_inverse=True)
-        for place, week in enumerate(names.tolist()):
-            scores = _known(self.others[known[at == place]])
-            weeks[week] = {
-                "week": week, "n_labels": int((at == place).sum()), "n": len(scores),
-                "agreement": rounded(float(scores.mean())) if len(scores) else None,
-            }  # fmt: skip
-        return list(weeks.values())
+        found = []
+        for week in np.unique(self.week[mine]).tolist():
+            if week >= 0:
+                there = mine[self.week[mine] == week]
+                scores = _known(self.others[there])
+                mean = rounded(float(scores.mean())) if len(scores) else None
+                found.append({"week": self.weeks[week], "n_labels": len(there), "n": len(scores), "agreement": mean})
+        return found
 
 
 def _known(scores: Floats) -> Floats:

@@ -168,21 +168,28 @@ def _read_choices(results: Sequence[Any], control: Control) -> _Read:
     """The same for one control of single choices, as `CATEGORIES.read` reads them."""
     decode = msgspec.json.Decoder(list[_Said]).decode
     name, kind, key = control.name, control.region_type, control.value_key
+    answers: dict[Any, str | None] = {}
     values: list[str | None] = []
     touched: list[int] = []
     whole: list[int] = []
     for text in results:
         regions = decode(text)
         mine = [region for region in regions if region.from_name == name and region.type == kind]
-        labels: set[str] = set()
-        for region in mine:
-            said = (region.value or {}).get(key)
-            labels.update(map(str, said) if isinstance(said, list) else () if said is None else (str(said),))
-        values.append(_sure(" | ".join(sorted(labels)) or None, CATEGORIES))
-        state = _touched([region.origin for region in mine])
+        said = [(region.value or {}).get(key) for region in mine]
+        labels = said[0] if len(said) == 1 and isinstance(said[0], list) else _all_of(said)
+        one = labels[0] if len(labels) == 1 and isinstance(labels[0], str) else tuple(sorted({str(x) for x in labels}))
+        if one not in answers:
+            answers[one] = _sure((one if isinstance(one, str) else " | ".join(one)) or None, CATEGORIES)
+        values.append(answers[one])
+        state = UNKNOWN if len(mine) == 1 and mine[0].origin == "manual" else _touched([each.origin for each in mine])
         touched.append(state)
         whole.append(state if len(mine) == len(regions) else _touched([region.origin for region in regions]))
     return _Read([values], [np.array(touched, np.int64)], np.array(whole, np.int64))
+
+
+def _all_of(said: Sequence[Any]) -> list[Any]:
+    lists = [each if isinstance(each, list) else [] if each is None else [each] for each in said]
+    return [label for labels in lists for label in labels]
 
 
 def _sure(value: Any, kind: Kind) -> Any:
