@@ -29,6 +29,12 @@ def span_f1(first: Iterable[Span], second: Iterable[Span]) -> Coefficient:
     return measured(2 * both / (n_first + n_second), 1, 1)
 
 
+def token_places(text: str) -> tuple[list[int], list[int]]:
+    """(where each token of a text starts, where it ends): words and single signs."""
+    found = [token.span() for token in _TOKEN.finditer(text)]
+    return [start for start, _ in found], [end for _, end in found]
+
+
 def token_values(text: str, spans: Sequence[Span]) -> list[str]:
     """The labels over each token of a text (words, single signs); several labels are sorted and joined, none is ""."""
     return [
