@@ -10,6 +10,7 @@ import typer
 from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
 from labelloop.commands.annotators import annotators
 from labelloop.commands.errors import errors
+from labelloop.commands.review import review
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -43,6 +44,7 @@ for command in (
     labels.consensus,
     annotators,
     errors,
+    review,
     report.report,
     services.demo,
     services.up,

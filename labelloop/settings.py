@@ -64,6 +64,7 @@ class QualitySection(_Section):
     auto_flag_low_confidence: bool = True
     spot_check: Share = 0.1
     check_every_n_labels: int = Field(default=200, ge=1)
+    reviewers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
 
 class ActiveLearningSection(_Section):

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, func, select
 
 from labelloop.store import Store, TaskRow
-from labelloop.store.decisions import REVIEW, Decision, decisions_of, review_status
+from labelloop.store.decisions import Decision, decisions_of, review_status
 from labelloop.store.shown import versions_served
 from labelloop.store.tables import outcomes, revisions, tasks
 from labelloop.values import Region
@@ -117,7 +117,7 @@ def _part(
         rows = [StoredLabel(*row) for row in connection.execute(query)]
     of_task = _tasks(store, project_id, sorted({row.task_id for row in rows}))
     decided: dict[int, list[Decision]] = {}
-    for decision in decisions_of(store, project_id, lo, hi, REVIEW):
+    for decision in decisions_of(store, project_id, lo, hi):
         decided.setdefault(decision.task_id, []).append(decision)
     _note_shown(store, project_id, rows, versions)
     part = []

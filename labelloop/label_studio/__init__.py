@@ -14,6 +14,7 @@ from labelloop.label_studio.rows import (
     TaskMark,
     TaskRow,
 )
+from labelloop.label_studio.views import Views
 from labelloop.label_studio.wiring import SECRET_HEADER, Wiring
 
 __all__ = [
@@ -30,5 +31,5 @@ __all__ = [
 ]
 
 
-class LabelStudio(Projects, Imports, Wiring):
+class LabelStudio(Projects, Imports, Views, Wiring):
     """A Label Studio server as one account (legacy or personal access token)."""

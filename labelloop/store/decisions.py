@@ -24,9 +24,12 @@ from labelloop.store.store import Store
 from labelloop.store.tables import decisions, forgotten
 from labelloop.store.types import utc_now
 
-#: The stage whose verdicts make a label's review status.
-REVIEW = "review"
+#: The stages whose verdicts make a label's review status: what a person said, and what agreement let pass.
+REVIEW, CONSENSUS = "review", "consensus"
 APPROVED, REJECTED, UNREVIEWED = "approved", "rejected", "unreviewed"
+#: In the stage review also: that a person is to look, and a verdict on own work, which counts for nothing. In the stage
+#: consensus: that a label which had passed passes no longer.
+REQUESTED, REFUSED, WITHDRAWN = "requested", "refused", "withdrawn"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def decide(
 ) -> Decision:
     """Add a decision at the end of the project's chain; within the caller's transaction where one is given.
 
-    In the stage "review" the verdicts "approved" and "rejected" are a label's review status. UsageError for an unknown
+    In the stages "review" and "consensus" the verdicts make a label's review status (`review_status`). UsageError for an unknown
     project. Writers at one time, also on other machines, come one after the other.
     """
     told = _hash(reason)
@@ -113,15 +116,32 @@ def decisions_of(store: Store, project_id: int, lo: int, hi: int, stage: str | N
 
 
 def review_status(found: Sequence[Decision], annotation_id: int, rev_hash: str, at: datetime) -> str:
-    """ "approved", "rejected" or "unreviewed": the last review of the label with this content, written at `at`.
+    """ "approved", "rejected" or "unreviewed": the last verdict on the label with this content, written at `at`.
 
-    `found` are the decisions about its task, oldest first.
+    A person's review goes before what agreement let pass. `found` are the decisions about its task, oldest first.
     """
+    return (
+        reviewed(found, annotation_id, rev_hash, at)
+        or (APPROVED if passed(found, annotation_id, rev_hash, at) else None)
+        or UNREVIEWED
+    )
+
+
+def reviewed(found: Sequence[Decision], annotation_id: int, rev_hash: str, at: datetime) -> str | None:
+    """ "approved" or "rejected": the last review of the label with this content by a person; None without one."""
     for decision in reversed(found):
         counts = decision.stage == REVIEW and decision.verdict in (APPROVED, REJECTED)
         if counts and decision.is_about(annotation_id, rev_hash, at):
             return decision.verdict
-    return UNREVIEWED
+    return None
+
+
+def passed(found: Sequence[Decision], annotation_id: int, rev_hash: str, at: datetime) -> bool:
+    """Whether agreement let the label with this content pass, and nothing took that back."""
+    for decision in reversed(found):
+        if decision.stage == CONSENSUS and decision.is_about(annotation_id, rev_hash, at):
+            return decision.verdict == APPROVED
+    return False
 
 
 def verify_chain(store: Store, project_id: int) -> list[str]:

@@ -166,6 +166,7 @@ def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
         ("rollback", "1"),
         ("agreement", "1"),
         ("consensus", "1"),
+        ("review", "1"),
     ],
     ids=" ".join,
 )
