@@ -21,10 +21,6 @@ from labelloop.errors import UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import polars as pl
-
-    from labelloop.store import Store
-
 
 def annotators(
     project: Annotated[str | None, typer.Argument(metavar="PROJECT", help="id or title")] = None,
@@ -58,34 +54,13 @@ def annotators(
 
             labels, xml = read_export(file), config.read_text(encoding="utf-8-sig")
         else:
-            from sync.quality import labels_frame
+            from sync.annotator_work import work_frame
 
             runtime = open_runtime(settings)
             row = project_of(runtime, needed(project))
-            labels = _with_suggestions(labels_frame(runtime, row), runtime.store, row.project_id)
-            xml = row.label_config
+            labels, xml = work_frame(runtime, row), row.label_config
         report = annotator_report(labels, parse_label_config(xml), start)
     say(report, as_json, annotators_text(report, messages))
-
-
-def _with_suggestions(labels: pl.DataFrame, store: Store, project_id: int) -> pl.DataFrame:
-    """Labels with the regions that their people were shown, where the store has a copy of these."""
-    import orjson
-    import polars as pl
-
-    from labelloop.store.shown import shown_predictions
-
-    parents = {
-        each.annotation_id: (each.parent_prediction, each.task_id)
-        for each in store.labels(project_id)
-        if each.parent_prediction is not None
-    }
-    copies = {
-        (copy.ls_prediction_id, copy.task_id): orjson.dumps(copy.result).decode()
-        for copy in shown_predictions(store, project_id, {parent for parent, _ in parents.values()})
-    }
-    told = [copies.get(parents.get(annotation, (-1, -1))) for annotation in labels["annotation_id"].to_list()]
-    return labels.with_columns(pl.Series("suggested", told, dtype=pl.String))
 
 
 def _moment(said: str | None) -> datetime | None:

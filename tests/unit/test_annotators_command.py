@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from typer.testing import CliRunner
 
 from labelloop.cli import app
 from labelloop.errors import DataError, UsageError
+from labelloop.settings import ServiceSettings
+from labelloop.store import open_store
+from labelloop.store.shown import Shown, put_shown
+from labelloop.store.tables import revisions
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/annotators.schema.json").read_text())
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="mood" toName="text"><Choice value="good"/>'
     '<Choice value="bad"/></Choices><Rating name="why" toName="text"/></View>'
@@ -103,3 +109,50 @@ def test_an_export_has_skipped_tasks_gold_and_controls_of_two_kinds(tmp_path: Pa
         run("--file", tmp_path / "export.json")
     with pytest.raises(UsageError, match="PROJECT"):
         run()
+
+
+def test_a_project_tells_what_became_of_the_suggestions_that_its_store_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELLOOP_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    store = open_store(ServiceSettings(data=tmp_path).database)
+    store.put_project(
+        project_id=1, title="Moods", task_type="text_classification", backend="sklearn_text", label_config=CONFIG,
+        settings={}, holdout_threshold=0.1,
+    )  # fmt: skip
+    store.put_tasks(
+        1,
+        [
+            {"task_id": n, "data": {"text": "x"}, "meta": {}, "overlap": 1, "content_hash": f"c{n}", "group_key": f"c{n}",
+             "role": "gold"}
+            for n in (1, 2, 3)
+        ],
+    )  # fmt: skip
+
+    def mood(value: str) -> list[dict[str, Any]]:
+        return [{"id": "r", "from_name": "mood", "to_name": "text", "type": "choices", "value": {"choices": [value]}}]
+
+    def label(task: int, person: int, value: str, parent: int | None, **over: Any) -> dict[str, Any]:
+        return {
+            "project_id": 1, "annotation_id": task * 10 + person, "task_id": task, "rev": 1, "rev_hash": f"h{task}{person}",
+            "person_id": person, "kind": "human", "state": "submitted", "ground_truth": False, "created_at": AT,
+            "updated_at": AT, "seen_at": AT, "lead_time_s": 2.0, "parent_prediction": parent,
+            "shown_serving_id": None if parent is None else "v1", "config_hash": "c", "result": mood(value),
+        } | over  # fmt: skip
+
+    with store.begin() as connection:
+        rows = [label(n, 9, "good", None, ground_truth=True) for n in (1, 2, 3)]
+        # Without `origin` in the regions: only the copies tell that 1 was left as it was, 2 changed, and 3 right at once.
+        rows += [label(1, 1, "bad", 51), label(2, 1, "good", 52), label(3, 1, "good", 53)]
+        rows.append(label(3, 2, "good", None, state="cancelled"))
+        store.insert_missing(connection, revisions, rows)
+        copies = [
+            Shown(50 + n, n, "v1", "v1", AT, 0.5, mood(value)) for n, value in ((1, "bad"), (2, "bad"), (3, "good"))
+        ]
+        put_shown(store, connection, 1, copies)
+    store.engine.dispose()
+    person = next(each for each in run("Moods")["annotators"] if each["annotator"] == 1)
+    found = person["controls"]["mood"]["accept_when_wrong"]
+    assert (found["value"], found["n"], found["tasks"]) == (0.5, 2, [1])
+    assert (person["n_shown"], person["gold"]["n"], person["n_skipped"]) == (3, 3, 0)
