@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import String, cast, select
 
 from labelloop.label_config import LabelConfig
 from labelloop.settings import QualitySection
 from labelloop.store import LabelRow, ProjectRow, Store
 from labelloop.store.decisions import APPROVED, REFUSED, REQUESTED, REVIEW, Decision, decisions_of, reviewed
 from labelloop.store.shown import versions_served
-from labelloop.store.tables import outcomes, revisions
+from labelloop.store.tables import decisions, outcomes, revisions
 from labelloop.values import Region
 from qa.review.pair_scores import Answer, Compared, compare_answers
 from qa.review.policy import Case, Opinion, Rules, is_low_confidence
@@ -114,6 +114,21 @@ def authors(store: Store, project_id: int, task_ids: Collection[int]) -> dict[in
             for task_id, person, annotation_id in connection.execute(query.where(r.task_id.in_(chunk)).distinct()):
                 found.setdefault(task_id, {}).setdefault(person, set()).add(annotation_id)
     return found
+
+
+def review_answers(store: Store, project_id: int) -> set[int]:
+    """Annotations that reviewers made as their answer to a review: made with the others' in sight, so no second opinions."""
+    d, r = decisions.c, revisions.c
+    query = (
+        select(d.annotation_id)
+        .join(revisions, (r.instance == d.instance) & (r.annotation_id == d.annotation_id))
+        .where(
+            store.scope(decisions, project_id), d.stage == REVIEW, d.verdict == APPROVED,
+            d.by == cast(r.person_id, String),
+        )
+    )  # fmt: skip
+    with store.read() as connection:
+        return set(connection.execute(query.distinct()).scalars())
 
 
 def _gold(store: Store, project_id: int, task_ids: Sequence[int]) -> Iterable[tuple[int, int, list[Region]]]:

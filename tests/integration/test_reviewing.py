@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_label_studio import PROJECT, FakeLabelStudio, Loop, choice, make_loop
 from mirror_steps import read
 
+from sync.review_cases import review_answers
 from sync.review_tabs import DISAGREEMENT, NEEDS_REVIEW, Reviewer, is_marker
 from sync.reviewing import ReviewSummary, give_verdict, review_pass, review_report
 from sync.stored_labels import labelled_tasks
@@ -72,25 +73,30 @@ class ReviewedLabelStudio(FakeLabelStudio):
         return set(rows)
 
 
-def reviewed_loop(path: Path, **more: str) -> Loop:
+@dataclass
+class ReviewLoop(Loop):
+    remote: ReviewedLabelStudio
+
+
+def reviewed_loop(path: Path, **more: str) -> ReviewLoop:
     settings = {"QUALITY__SPOT_CHECK": "0", "QUALITY__REVIEWERS": "ann@x.org", **more}
-    loop = make_loop(path, **settings)
-    loop.remote = ReviewedLabelStudio()
+    made = make_loop(path, **settings)
+    loop = ReviewLoop(made.runtime, ReviewedLabelStudio(), made.registry, made.queue)
     loop.runtime.__dict__["client"] = loop.remote
     return loop
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Loop:
+def loop(tmp_path: Path) -> ReviewLoop:
     return reviewed_loop(tmp_path)
 
 
-def later(loop: Loop) -> None:
+def later(loop: ReviewLoop) -> None:
     """What people do next comes after what was decided."""
     loop.remote.now = max(loop.remote.now, utc_now()) + timedelta(minutes=1)
 
 
-def go(loop: Loop) -> ReviewSummary:
+def go(loop: ReviewLoop) -> ReviewSummary:
     read(loop)
     summary = review_pass(loop.runtime, loop.project)
     read(loop)
@@ -98,11 +104,11 @@ def go(loop: Loop) -> ReviewSummary:
     return summary
 
 
-def decided(loop: Loop, stage: str) -> list[tuple[int, int | None, str, str]]:
+def decided(loop: ReviewLoop, stage: str) -> list[tuple[int, int | None, str, str]]:
     return [(d.task_id, d.annotation_id, d.verdict, d.by) for d in decisions_of(loop.store, PROJECT, 0, 10**6, stage)]
 
 
-def statuses(loop: Loop) -> dict[int, str]:
+def statuses(loop: ReviewLoop) -> dict[int, str]:
     return {
         label.annotation_id: label.reviewed
         for part in labelled_tasks(loop.store, PROJECT, ALL)
@@ -111,12 +117,12 @@ def statuses(loop: Loop) -> dict[int, str]:
     }
 
 
-def overlapped(loop: Loop, task_id: int, *labels: str, first: int = 1) -> list[int]:
+def overlapped(loop: ReviewLoop, task_id: int, *labels: str, first: int = 1) -> list[int]:
     loop.remote.add_task(task_id, overlap=2)
     return [loop.remote.annotate(task_id, label, person) for person, label in enumerate(labels, start=first)]
 
 
-def to_review(loop: Loop, task_id: int = 1) -> list[int]:
+def to_review(loop: ReviewLoop, task_id: int = 1) -> list[int]:
     """A task on which three people do not agree, and a reviewer was asked."""
     made = overlapped(loop, task_id, "sea", "land")
     go(loop)
@@ -127,7 +133,7 @@ def to_review(loop: Loop, task_id: int = 1) -> list[int]:
     return made
 
 
-def test_who_agrees_passes_and_who_does_not_gets_a_third_person_and_then_a_reviewer(loop: Loop) -> None:
+def test_who_agrees_passes_and_who_does_not_gets_a_third_person_and_then_a_reviewer(loop: ReviewLoop) -> None:
     agreeing = overlapped(loop, 1, "sea", "sea")
     overlapped(loop, 2, "sea", "land")
     loop.remote.add_task(3)
@@ -148,7 +154,7 @@ def test_who_agrees_passes_and_who_does_not_gets_a_third_person_and_then_a_revie
     assert set(loop.remote.tabs) == {"Needs review", "Needs review (ann)", "Disagreement", "Approved"}
 
 
-def test_a_pass_that_is_repeated_writes_nothing(loop: Loop) -> None:
+def test_a_pass_that_is_repeated_writes_nothing(loop: ReviewLoop) -> None:
     overlapped(loop, 2, "sea", "sea")
     to_review(loop)
     before, calls = decided(loop, "review") + decided(loop, "consensus"), len(loop.remote.calls)
@@ -159,18 +165,19 @@ def test_a_pass_that_is_repeated_writes_nothing(loop: Loop) -> None:
     assert not {"push_predictions", "delete_prediction", "set_task_overlap"} & set(loop.remote.calls[calls:])
 
 
-def test_a_reviewers_answer_approves_the_same_and_rejects_the_others(loop: Loop) -> None:
+def test_a_reviewers_answer_approves_the_same_and_rejects_the_others(loop: ReviewLoop) -> None:
     sea, land, third = to_review(loop)
     answer = loop.remote.annotate(1, "land", ANN)
     summary = go(loop)
     assert summary.stages["approved"] == 1 and summary.reasons["reviewed"] == 1
     assert statuses(loop) == {sea: "rejected", land: "approved", third: "approved", answer: "approved"}
     assert loop.remote.marked(NEEDS_REVIEW) == set() and loop.remote.marked("approved") == {1}
+    assert review_answers(loop.store, PROJECT) == {answer}
     assert {by for *_, by in decided(loop, "review")[1:]} == {str(ANN)}
     assert not go(loop).decided
 
 
-def test_a_corrected_answer_is_the_answer_and_a_changed_one_is_heard_again(loop: Loop) -> None:
+def test_a_corrected_answer_is_the_answer_and_a_changed_one_is_heard_again(loop: ReviewLoop) -> None:
     made = to_review(loop)
     answer = loop.remote.annotate(1, "sea", ANN)
     go(loop)
@@ -203,7 +210,7 @@ def test_own_work_is_absent_from_the_tab_and_a_self_review_is_refused(tmp_path: 
     assert go(loop).stages["review"] == 1
 
 
-def test_somebody_who_reviews_labels_like_others_before_a_review_is_asked_for(loop: Loop) -> None:
+def test_somebody_who_reviews_labels_like_others_before_a_review_is_asked_for(loop: ReviewLoop) -> None:
     loop.remote.add_task(1, overlap=2)
     loop.remote.annotate(1, "sea", ANN)
     loop.remote.annotate(1, "sea", 2)
@@ -211,7 +218,7 @@ def test_somebody_who_reviews_labels_like_others_before_a_review_is_asked_for(lo
     assert decided(loop, "review") == [] and set(statuses(loop).values()) == {"approved"}
 
 
-def test_a_changed_label_passes_no_longer(loop: Loop) -> None:
+def test_a_changed_label_passes_no_longer(loop: ReviewLoop) -> None:
     first, second = overlapped(loop, 1, "sea", "sea")
     go(loop)
     later(loop)
@@ -242,7 +249,7 @@ def test_spot_checks_stay_chosen_and_unsure_answers_are_looked_at(tmp_path: Path
     assert {t for t in loop.remote.marked(NEEDS_REVIEW) if t > 40} == set(range(41, 61))
 
 
-def test_a_verdict_by_the_command_line(loop: Loop) -> None:
+def test_a_verdict_by_the_command_line(loop: ReviewLoop) -> None:
     made = to_review(loop)
     with pytest.raises(UsageError, match="differ"):
         give_verdict(loop.runtime, loop.project, 1, "approved", "ann@x.org", "")
@@ -261,7 +268,7 @@ def test_a_verdict_by_the_command_line(loop: Loop) -> None:
     assert review_report(loop.runtime, loop.project).stages["approved"] == 1
 
 
-def test_known_answers_are_compared_and_not_reviewed(loop: Loop) -> None:
+def test_known_answers_are_compared_and_not_reviewed(loop: ReviewLoop) -> None:
     loop.remote.add_task(1, overlap=2)
     loop.remote.annotate(1, "sea", 5, ground_truth=True)
     right, wrong = loop.remote.annotate(1, "sea", 1), loop.remote.annotate(1, "land", 2)
@@ -271,7 +278,7 @@ def test_known_answers_are_compared_and_not_reviewed(loop: Loop) -> None:
     assert summary.stages.total() == 0 and loop.remote.predictions == [] and not go(loop).decided
 
 
-def test_a_label_that_is_made_beside_markers_is_blind(loop: Loop) -> None:
+def test_a_label_that_is_made_beside_markers_is_blind(loop: ReviewLoop) -> None:
     to_review(loop)
     markers = [row for row in loop.remote.predictions if row["task"] == 1]
     assert markers and all(is_marker(row["model_version"]) and row["result"] == [] for row in markers)
@@ -281,7 +288,7 @@ def test_a_label_that_is_made_beside_markers_is_blind(loop: Loop) -> None:
     assert found[answer].shown_serving_id is None
 
 
-def test_other_predictions_stay_and_lost_markers_come_back(loop: Loop) -> None:
+def test_other_predictions_stay_and_lost_markers_come_back(loop: ReviewLoop) -> None:
     to_review(loop)
     loop.remote.push_predictions(PROJECT, [{"task": 1, "result": choice("sea"), "score": 0.4, "model_version": "m-r1"}])
     loop.remote.predictions = [row for row in loop.remote.predictions if row["model_version"] != NEEDS_REVIEW]
@@ -293,7 +300,7 @@ def test_other_predictions_stay_and_lost_markers_come_back(loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("call", ["push_predictions", "set_task_overlap", "ensure_marked_view"])
-def test_a_pass_that_stops_is_made_good_by_the_next(loop: Loop, call: str) -> None:
+def test_a_pass_that_stops_is_made_good_by_the_next(loop: ReviewLoop, call: str) -> None:
     overlapped(loop, 1, "sea", "sea")
     overlapped(loop, 2, "sea", "land")
     loop.remote.fail[call] = ServiceDown("away")
@@ -304,7 +311,7 @@ def test_a_pass_that_stops_is_made_good_by_the_next(loop: Loop, call: str) -> No
     assert [verdict for *_, verdict, _ in decided(loop, "consensus")] == ["approved", "approved"]
 
 
-def test_a_pass_over_some_tasks_leaves_the_markers_of_others(loop: Loop) -> None:
+def test_a_pass_over_some_tasks_leaves_the_markers_of_others(loop: ReviewLoop) -> None:
     overlapped(loop, 1, "sea", "sea")
     overlapped(loop, 2, "sea", "sea")
     go(loop)
@@ -314,7 +321,7 @@ def test_a_pass_over_some_tasks_leaves_the_markers_of_others(loop: Loop) -> None
     assert loop.remote.marked("approved") == {1, 2, 3}
 
 
-def test_a_report_writes_nothing(loop: Loop) -> None:
+def test_a_report_writes_nothing(loop: ReviewLoop) -> None:
     overlapped(loop, 1, "sea", "sea")
     read(loop)
     calls = len(loop.remote.calls)
