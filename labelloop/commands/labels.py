@@ -87,22 +87,30 @@ def consensus(
     file: LabelsFile = None,
     config: ConfigFile = None,
     method: Annotated[
-        Literal["majority", "dawid_skene", "one_coin"],
-        typer.Option("--method", help="votes, or a model of who errs how (Dawid and Skene), or of who errs how often"),
-    ] = "dawid_skene",
-    control: Annotated[str | None, typer.Option("--control", help="which <Choices>, where there are several")] = None,
+        Literal["majority", "weighted", "dawid_skene", "one_coin"] | None,
+        typer.Option(
+            "--method",
+            help="votes, votes by how far people agree with others, or a model of who errs how (Dawid and Skene, the default for "
+            "single choices) or how often (one coin)",
+        ),
+    ] = None,
+    control: Annotated[str | None, typer.Option("--control", help="which control, where there are several")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """One answer for each task out of several people's, with its probability; from a project, an export file, or a CSV."""
+    """One answer for each task out of several people's, or fused regions; from a project, an export file, or a CSV."""
     from qa.consensus.report import consensus_report, consensus_text
-    from qa.judgments import chosen_control, coded, judgments_of, read_judgments
 
     if _is_table(file):
-        judgments, name = read_judgments(file), None
+        from qa.judgments import coded, read_judgments
+
+        if method == "weighted":
+            raise UsageError("--method weighted needs a label config; of a CSV take majority, dawid_skene or one_coin")
+        report = consensus_report(coded(read_judgments(file)), method or "dawid_skene")
     else:
+        from qa.consensus.controls import control_consensus
+        from qa.judgments import chosen_control
+
         labels, parsed = _labels(project, file, config, settings)
-        asked = chosen_control(parsed, control)
-        judgments, name = judgments_of(labels, asked), asked.name
-    report = consensus_report(coded(judgments), method, name)
+        report = control_consensus(labels, *chosen_control(parsed, control), method)
     say(report, as_json, consensus_text(report))

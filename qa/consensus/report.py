@@ -9,8 +9,8 @@ import numpy as np
 
 from labelloop.errors import DataError
 from qa.consensus.error_models import dawid_skene, one_coin
-from qa.consensus.votes import Consensus, majority
-from qa.measures.ratings import Ratings
+from qa.consensus.votes import Consensus, majority, weighted
+from qa.measures.ratings import Floats, Ratings
 
 SCHEMA_VERSION = 1
 
@@ -21,11 +21,16 @@ METHODS: Mapping[str, Callable[[Ratings], Consensus]] = {
 }
 
 
-def consensus_report(ratings: Ratings, method: str, control: str | None = None) -> dict[str, Any]:
-    """Plain JSON values, as docs/schemas/consensus.schema.json describes them; DataError without any judgment."""
+def consensus_report(
+    ratings: Ratings, method: str, control: str | None = None, weights: Floats | None = None
+) -> dict[str, Any]:
+    """Plain JSON values, as docs/schemas/consensus.schema.json describes them; DataError without any judgment.
+
+    `weights` are of the raters, for the method "weighted".
+    """
     if not len(ratings):
         raise DataError("there is no judgment to find a consensus of; label some tasks first, or check --control")
-    found = METHODS[method](ratings)
+    found = METHODS[method](ratings) if weights is None else weighted(ratings, weights)
     names = [str(name) for name in ratings.value_names.tolist()]
     tasks = [
         {"task": task, "label": names[label], "probability": round(probability, 6), "support": support, "judgments": judgments}
@@ -62,14 +67,29 @@ def _confusion(found: Consensus, rater: int, names: list[str]) -> dict[str, dict
 
 
 def consensus_text(report: Mapping[str, Any], most: int = 20) -> str:
-    """The report for people: the answers that are least sure first."""
-    unsure = sorted(report["tasks"], key=lambda each: each["probability"])[:most]
+    """The report for people: the answers that are least sure first, or how many regions there are."""
     lines = [f"{report['n_tasks']} tasks, {report['n_judgments']} judgments, method {report['method']}"]
-    lines += [
-        f"  task {each['task']}: {each['label']}  probability {each['probability']:.3f}, "
-        f"{each['support']} of {each['judgments']} said so"
-        for each in unsure
-    ]
+    if any("regions" in each for each in report["tasks"]):
+        kept = sum(len(each["regions"]) for each in report["tasks"])
+        few = sorted(report["tasks"], key=lambda each: -len(each["rejected"]))
+        lines.append(
+            f"  {kept} regions that a quorum has, {sum(len(each['rejected']) for each in few)} that fewer have"
+        )
+        lines += [
+            f"  task {each['task']}: {len(each['regions'])} regions, {len(each['rejected'])} without a quorum of {each['quorum']}"
+            for each in few[:most]
+        ]
+    else:
+        unsure = sorted(report["tasks"], key=lambda each: each["probability"])[:most]
+        lines += [
+            f"  task {each['task']}: {_words(each['label'])}  probability {each['probability']:.3f}, "
+            f"{each['support']} of {each['judgments']} said so"
+            for each in unsure
+        ]
     if len(report["tasks"]) > most:
         lines.append(f"  ... and {len(report['tasks']) - most} that are surer; --json has all")
     return "\n".join(lines)
+
+
+def _words(label: Any) -> str:
+    return ", ".join(map(str, label)) or "nothing" if isinstance(label, list) else str(label)
