@@ -42,7 +42,7 @@ def change_rows(labels: int, changes: tuple[int, ...] = (100, 200, 400, 800)) ->
                 annotations = source.sample(range(labels), min(count, labels))
                 _write(runtime.store, [_revision(each, number, source) for each in annotations])
                 began = time.perf_counter()
-                measured.append(check_agreement(runtime, project).tasks)
+                measured.append(len(check_agreement(runtime, project).tasks or ()))
                 seconds.append(time.perf_counter() - began)
             kept = last_report(runtime, project)
             with runtime.store.begin() as connection:

@@ -23,14 +23,16 @@ from labelloop import folders
 from labelloop.errors import DataError
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.store import ProjectRow, Store
+from labelloop.store.decisions import REVIEW
 from labelloop.store.forgotten import tombstones
-from labelloop.store.tables import cursors, measured, revisions, tasks
+from labelloop.store.tables import cursors, decisions, measured, revisions, tasks
 from labelloop.store.types import utc_now
 from qa.agreement import Running, agreement_report
 from qa.agreement.counting import Said
 from qa.agreement.report import MOST_TASKS
 from qa.agreement.running import kept_scores, overall_scores
 from sync.quality import LABELS_SCHEMA, labels_frame
+from sync.review_cases import review_answers
 from sync.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -47,10 +49,10 @@ _TALLIES = "tallies"
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found: where its report is, how many tasks were measured (None: all), and the alarms."""
+    """What a check found: where its report is, which tasks were measured (None: all), and the alarms."""
 
     uri: str
-    tasks: int | None
+    tasks: tuple[int, ...] | None
     alarms: tuple[Mapping[str, Any], ...]
 
 
@@ -84,8 +86,9 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
         running = kept.changed(before, now_said)
     rows = list(_rows(store, project.project_id, after, said))
     threshold = runtime.project_settings(project).quality.agreement_alarm
-    # As many as the store's view of labels has.
-    count = running.labels("all")["n_labels"] + sum(running.named("left_out").values())
+    # As many as the store's view of labels has, in which reviewers' answers are labels, too.
+    reviews = len(review_answers(store, project.project_id))
+    count = running.labels("all")["n_labels"] + sum(running.named("left_out").values()) + reviews
     report = agreement_report(running, worst=_worst(store, project.project_id, changed, rows))
     alarms = alarms_of(report, threshold)
     with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
@@ -106,7 +109,7 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
         store.upsert(connection, cursors, cursor_rows, ["updated_at", "last_id", "full_scan_at"])
     for alarm in alarms:
         log.warning("people agree too little", extra={"project": project.project_id, **alarm})
-    return Check(uri, None if changed is None else len(changed), tuple(alarms))
+    return Check(uri, None if changed is None else tuple(changed), tuple(alarms))
 
 
 def alarms_of(report: Mapping[str, Any], threshold: float) -> list[dict[str, Any]]:
@@ -191,13 +194,15 @@ def _walked(store: Store, project_id: int) -> ColumnElement[bool]:
 
 
 def _changed(store: Store, project_id: int, last: _Last) -> list[int]:
-    """Tasks with a new revision, or that are deleted or back, since the last check."""
+    """Tasks with a new revision, a review, or that are deleted, since the last check."""
     r, t = revisions.c, tasks.c
     new = select(r.task_id).where(_walked(store, project_id), r.revision_id > last.revision - _AGAIN)
     since = last.at - timedelta(hours=1)
     gone = select(t.task_id).where(store.scope(tasks, project_id), t.deleted_at >= since)
+    d = decisions.c
+    reviewed = select(d.task_id).where(store.scope(decisions, project_id), d.stage == REVIEW, d.at >= since)
     with store.read() as connection:
-        return sorted({*connection.execute(new).scalars(), *connection.execute(gone).scalars()})
+        return sorted({task for query in (new, gone, reviewed) for task in connection.execute(query).scalars()})
 
 
 # -- the labels that were measured ------------------------------------------------------------------------------------------

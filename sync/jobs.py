@@ -91,8 +91,14 @@ def rank(project: int, version: str) -> None:
 def check_quality(project: int) -> None:
     """Measure agreement on the labels that changed, keep the report, and sort what needs a third person or a review."""
     from sync.agreement_checks import check_agreement
+    from sync.reviewing import review_pass
 
-    check_agreement(runtime(), _project(project))
+    checked = check_agreement(runtime(), _project(project))
+    try:
+        review_pass(runtime(), _project(project), checked.tasks)
+    except (NotReady, ServiceDown) as error:
+        # Decisions that were made are stored; the next pass makes good what Label Studio did not hear of.
+        log.warning("the review pass was put off", extra={"project": project, "reason": str(error)})
 
 
 def retire(project: int) -> None:

@@ -13,6 +13,7 @@ from labelloop.label_config import parse_label_config
 from labelloop.store import ProjectRow, Store
 from labelloop.store.tables import tasks
 from qa.agreement import measure_agreement
+from sync.review_cases import review_answers
 from sync.runtime import Runtime
 
 #: Columns of `labels_frame`.
@@ -34,9 +35,14 @@ LABELS_SCHEMA: dict[str, Any] = {
 def labels_frame(runtime: Runtime, project: ProjectRow, task_ids: Sequence[int] | None = None) -> pl.DataFrame:
     """The project's current labels, or those of some tasks, in the tabular contract.
 
-    `role` is that of their task ("gold" among them).
+    `role` is that of their task ("gold" among them). Reviewers' answers are no labels: they saw the others'.
     """
-    labels = runtime.store.labels(project.project_id, task_ids=task_ids)
+    reviews = review_answers(runtime.store, project.project_id)
+    labels = [
+        label
+        for label in runtime.store.labels(project.project_id, task_ids=task_ids)
+        if label.annotation_id not in reviews
+    ]
     data = _task_data(runtime.store, project.project_id, task_ids)
     rows = [
         {
