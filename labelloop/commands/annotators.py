@@ -14,6 +14,7 @@ from labelloop.commands.common import (
     needed,
     open_runtime,
     project_of,
+    read_labels,
     say,
 )
 from labelloop.errors import UsageError
@@ -48,18 +49,14 @@ def annotators(
         from labelloop.label_config import parse_label_config
 
         if file is not None:
-            if config is None:
-                raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
-            from qa.exports_reading import read_export
-
-            labels, xml = read_export(file), config.read_text(encoding="utf-8-sig")
+            labels, parsed = read_labels(file, config)
         else:
             from sync.annotator_work import work_frame
 
             runtime = open_runtime(settings)
             row = project_of(runtime, needed(project))
-            labels, xml = work_frame(runtime, row), row.label_config
-        report = annotator_report(labels, parse_label_config(xml), start)
+            labels, parsed = work_frame(runtime, row), parse_label_config(row.label_config)
+        report = annotator_report(labels, parsed, start)
     say(report, as_json, annotators_text(report, messages))
 
 

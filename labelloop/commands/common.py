@@ -10,6 +10,9 @@ import typer
 from labelloop.errors import UsageError
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from labelloop.label_config import LabelConfig
     from labelloop.store import ProjectRow
     from sync.runtime import Runtime
 
@@ -43,6 +46,26 @@ def needed(project: str | None) -> str:
     if project is None:
         raise UsageError("expected PROJECT (an id or a title), or --file export.json --config config.xml")
     return project
+
+
+def read_config(file: Path) -> LabelConfig:
+    """The label config in a file; DataError when there is none that can be read."""
+    from labelloop.errors import DataError
+    from labelloop.label_config import parse_label_config
+
+    try:
+        return parse_label_config(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--config: {file} can't be read as a label config (XML in UTF-8): {error}") from error
+
+
+def read_labels(file: Path, config: Path | None) -> tuple[pl.DataFrame, LabelConfig]:
+    """The labels of a JSON export, and the label config that goes with it; UsageError without one."""
+    if config is None:
+        raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
+    from qa.exports_reading import read_export
+
+    return read_export(file), read_config(config)
 
 
 def say(report: Any, as_json: bool, text: str) -> None:

@@ -15,6 +15,7 @@ from labelloop.commands.common import (
     needed,
     open_runtime,
     project_of,
+    read_config,
     say,
 )
 from labelloop.errors import UsageError
@@ -44,9 +45,7 @@ def errors(
     elif config is None:
         raise UsageError("--file needs --config: the project's label config as XML")
     else:
-        from labelloop.label_config import parse_label_config
-
-        report = errors_of_file(file, parse_label_config(config.read_text(encoding="utf-8-sig")), predictions)
+        report = errors_of_file(file, read_config(config), predictions)
     if limit is not None:
         report["findings"] = report["findings"][:limit]
     say(report, as_json, errors_text(report))

@@ -14,6 +14,7 @@ from labelloop.commands.common import (
     needed,
     open_runtime,
     project_of,
+    read_labels,
     say,
 )
 from labelloop.errors import UsageError
@@ -75,11 +76,7 @@ def _labels(
         runtime = open_runtime(settings)
         row = project_of(runtime, needed(project))
         return labels_frame(runtime, row), parse_label_config(row.label_config)
-    if config is None:
-        raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
-    from qa.exports_reading import read_export
-
-    return read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig"))
+    return read_labels(file, config)
 
 
 def consensus(

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from labelloop.commands.common import AsJson, ConfigFile, SettingsFile, needed, open_runtime, project_of, say
+from labelloop.commands.common import (
+    AsJson,
+    ConfigFile,
+    SettingsFile,
+    needed,
+    open_runtime,
+    project_of,
+    read_labels,
+    say,
+)
 from labelloop.commands.labels import LabelsFile
 from labelloop.errors import DataError, LabelloopError, MediaError, UsageError
 
@@ -129,11 +138,7 @@ def _of_labels(
         base = (url or runtime.services.label_studio_url).rstrip("/")
         address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
     else:
-        from qa.exports_reading import read_export
-
-        if config is None:
-            raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
-        labels, parsed, title = read_export(file), parse_label_config(config.read_text(encoding="utf-8-sig")), file.name
+        (labels, parsed), title = read_labels(file, config), file.name
         address = _project_address(url) if url is not None else None
     running, said = Running.read(labels, parsed, gold=gold)
     told = agreement_report(running, said)

@@ -11,7 +11,9 @@ import jsonschema
 import orjson
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from labelloop.cli import app
 from labelloop.errors import DataError
 from labelloop.export_files import export_tables
 from labelloop.label_config import parse_label_config
@@ -311,3 +313,11 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
         read_export(tmp_path / "min.json")
     with pytest.raises(DataError, match="no readable JSON export"):
         read_export(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("command", ["agreement", "consensus", "annotators", "errors"])
+def test_a_config_that_cannot_be_read_is_told(command: str, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_bytes(orjson.dumps([export_task()]))
+    arguments = [command, "--file", str(tmp_path / "export.json"), "--config", str(tmp_path / "absent.xml")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, DataError) and "--config: " in str(result.exception)
