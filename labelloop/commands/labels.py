@@ -56,7 +56,11 @@ def agreement(
         return
     if level is not None:
         raise UsageError("--level is for a CSV of task, annotator and label; of other labels the label config tells it")
-    report = measure_agreement(*_labels(project, file, config, settings), gold=gold)
+    from qa.annotators.report import accepted_when_wrong
+
+    labels, parsed = _labels(project, file, config, settings)
+    report = measure_agreement(labels, parsed, gold=gold)
+    report["accept_when_wrong"] = accepted_when_wrong(labels, parsed)
     say(report, as_json, agreement_text(report))
 
 
@@ -71,11 +75,11 @@ def _labels(
     from labelloop.label_config import parse_label_config
 
     if file is None:
-        from sync.quality import labels_frame
+        from sync.annotator_work import work_frame
 
         runtime = open_runtime(settings)
         row = project_of(runtime, needed(project))
-        return labels_frame(runtime, row), parse_label_config(row.label_config)
+        return work_frame(runtime, row), parse_label_config(row.label_config)
     return read_labels(file, config)
 
 

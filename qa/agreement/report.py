@@ -137,6 +137,9 @@ def agreement_text(report: Mapping[str, Any]) -> str:
         lines.append(f"over {report['basis']} pairs: {report['basis_reason']}")
         left_out = ", ".join(f"{count} {name}" for name, count in report["left_out"].items() if count)
         lines += [f"left out: {left_out}"] if left_out else []
+        accepted = report.get("accept_when_wrong") or {"value": None}
+        if accepted["value"] is not None:
+            lines.append(f"wrong suggestions left as they were: {accepted['value']:.3f} of {accepted['n']}")
     for name, control in report["controls"].items():
         lines.append(
             f"{name} ({control['type']}): {control['n_overlapped']} of {control['n_tasks']} tasks with several labels, "

@@ -79,6 +79,16 @@ def report_of(work: Work, since: datetime | None = None) -> dict[str, Any]:
     }
 
 
+def accepted_when_wrong(labels: pl.DataFrame, config: LabelConfig) -> dict[str, Any]:
+    """Of suggestions that are known to be wrong, the share that people left as they were: `value`, `ci`, `n`, `reason`.
+
+    Over all people and controls; see `work_of` for the columns of `labels`.
+    """
+    work = work_of(labels, config)
+    misled = _mean_over([scored(work, each).misled for each in work.answers], len(work))
+    return share_of(_known(misled), _NO_WRONG).to_json()
+
+
 class _People:
     """What the figures of every person are made of."""
 

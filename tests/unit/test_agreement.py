@@ -321,3 +321,32 @@ def test_a_config_that_cannot_be_read_is_told(command: str, tmp_path: Path) -> N
     arguments = [command, "--file", str(tmp_path / "export.json"), "--config", str(tmp_path / "absent.xml")]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, DataError) and "--config: " in str(result.exception)
+
+
+def test_wrong_suggestions_that_were_accepted_are_told(tmp_path: Path) -> None:
+    suggestion = {"id": 9, "model_version": "v1", "result": choice("a")}
+
+    def said(person: int, value: str, origin: str, **more: Any) -> dict[str, Any]:
+        result = [{**choice(value)[0], "id": "r", "origin": origin}]
+        return {"id": person, "completed_by": person, "result": result, "updated_at": "2026-01-01T00:00:00Z", **more}
+
+    tasks = [
+        {
+            "id": number,
+            "data": {"text": "x"},
+            "annotations": [
+                said(number * 10 + 1, "a", "prediction", completed_by=1, prediction=suggestion),
+                said(number * 10 + 2, "b", "prediction-changed", completed_by=2, prediction=suggestion),
+                said(number * 10 + 3, "b", "manual", completed_by=3, ground_truth=True),
+            ],
+        }
+        for number in (1, 2)
+    ]
+    (tmp_path / "export.json").write_bytes(orjson.dumps(tasks))
+    (tmp_path / "config.xml").write_text(CHOICES.xml)
+    files = ["--file", str(tmp_path / "export.json"), "--config", str(tmp_path / "config.xml")]
+    report = json.loads(CliRunner().invoke(app, ["agreement", *files, "--json"]).output)
+    jsonschema.validate(report, SCHEMA)
+    assert (report["accept_when_wrong"]["value"], report["accept_when_wrong"]["n"]) == (0.5, 4)
+    assert report["left_out"]["gold"] == 2 and report["pairs"]["same_suggestion"] == 2
+    assert "wrong suggestions left as they were: 0.500 of 4" in CliRunner().invoke(app, ["agreement", *files]).output
