@@ -18,6 +18,7 @@ from labelloop.revisions import revision_hash
 from labelloop.settings import ServiceSettings, Settings
 from labelloop.store import ProjectRow
 from labelloop.store import tables as t
+from labelloop.store.decisions import APPROVED, REVIEW, decide
 from qa.agreement import measure_agreement
 from sync.agreement_checks import Check, check_agreement, labels_at_last_check, last_report
 from sync.quality import labels_frame
@@ -88,8 +89,8 @@ class Work:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Iterator[Work]:
-    settings = Settings(services=ServiceSettings(data=tmp_path))
+def work(tmp_path: Path, database_url: str) -> Iterator[Work]:
+    settings = Settings(services=ServiceSettings(data=tmp_path, database_url=database_url))
     runtime = Runtime(settings)
     yield Work(runtime, 80)
     runtime.store.close()
@@ -120,6 +121,19 @@ def test_a_second_check_measures_what_changed_and_comes_out_the_same(
 
 def counted_labels(work: Work) -> int:
     return sum(label.role != "gold" for label in work.store.labels(1))
+
+
+def test_a_reviewers_answer_is_no_label_from_the_review_on(work: Work) -> None:
+    for person, value in ((1, "praise"), (2, "complaint"), (3, "praise")):
+        work.say(1, person, value)
+    assert work.report(work.check())["n_labels"] == 3
+    revision = next(label.rev_hash for label in work.store.labels(1) if label.person_id == 3)
+    decide(work.store, 1, 1, REVIEW, APPROVED, "3", "as the first one", annotation_id=13, rev_hash=revision)
+    checked = work.check()
+    assert work.report(checked)["n_labels"] == 2
+    work.assert_as_if_measured_anew(checked)
+    # Reviews don't keep calling for the next check.
+    assert labels_at_last_check(work.runtime, work.project) == work.store.count_labels(1)
 
 
 def test_a_deleted_task_leaves_and_a_changed_text_measures_all_anew(work: Work) -> None:
