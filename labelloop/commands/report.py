@@ -44,10 +44,14 @@ def report(
     file: LabelsFile = None,
     config: ConfigFile = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="the HTML file to write")] = Path("quality.html"),
-    annotators: Annotated[Path | None, typer.Option("--annotators", help="JSON of labelloop annotators")] = None,
+    annotators: Annotated[
+        Path | None, typer.Option("--annotators", help="JSON of labelloop annotators; default: made now")
+    ] = None,
     errors: Annotated[Path | None, typer.Option("--errors", help="JSON of labelloop errors")] = None,
     consensus: Annotated[Path | None, typer.Option("--consensus", help="JSON of labelloop consensus")] = None,
-    review: Annotated[Path | None, typer.Option("--review", help="JSON of labelloop review")] = None,
+    review: Annotated[
+        Path | None, typer.Option("--review", help="JSON of labelloop review; default: made now, of a project")
+    ] = None,
     label_studio_url: Annotated[
         str | None,
         typer.Option("--label-studio-url", help="what links lead to; with --file it names the project: …/projects/3"),
@@ -116,13 +120,14 @@ def _of_labels(
     config: Path | None,
     url: str | None,
     look: Look,
-    extra: Mapping[str, Any],
+    extra: dict[str, Any],
     *,
     gold: bool,
 ) -> Content:
-    """What the page tells of a project, or of an export file."""
+    """What the page tells of a project, or of an export file; what was not given of `extra` and is quick is made here."""
     from labelloop.label_config import parse_label_config
     from qa.agreement import Running, agreement_report
+    from qa.annotators.report import annotator_report
     from qa.kinds.registry import measurable
     from qa.report.disagreements import confused_pairs, worst_disagreements
     from qa.report.page import Content
@@ -131,15 +136,18 @@ def _of_labels(
     row = None
     if file is None:
         from sync.agreement_checks import alarms_of
-        from sync.quality import labels_frame
+        from sync.annotator_work import work_frame
+        from sync.reviewing import review_report
 
         row = project_of(runtime, needed(project))
-        labels, parsed, title = labels_frame(runtime, row), parse_label_config(row.label_config), row.title
+        labels, parsed, title = work_frame(runtime, row), parse_label_config(row.label_config), row.title
+        extra.setdefault("review", review_report(runtime, row).to_json())
         base = (url or runtime.services.label_studio_url).rstrip("/")
         address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
     else:
         (labels, parsed), title = read_labels(file, config), file.name
         address = _project_address(url) if url is not None else None
+    extra.setdefault("annotators", annotator_report(labels, parsed))
     running, said = Running.read(labels, parsed, gold=gold)
     told = agreement_report(running, said)
     if row is not None:

@@ -91,7 +91,7 @@ def refused(*arguments: str) -> Any:
 
 def test_an_export_becomes_a_page_with_the_tasks_that_people_disagree_on(here: Path) -> None:
     told, tree = written(*export(here), "--out", "page.html", "--label-studio-url", "http://ls.example/projects/3/")
-    assert (told["path"], told["controls"], told["parts"]) == ("page.html", ["label"], ["agreement"])
+    assert (told["path"], told["controls"], told["parts"]) == ("page.html", ["label"], ["agreement", "annotators"])
     assert [each["task"] for each in told["worst"]] == [5, 2, 4]
     assert [a.attributes["href"] for a in tree.css("article a")] == [
         f"http://ls.example/projects/3/data?task={task}" for task in (5, 2, 4)
@@ -150,7 +150,7 @@ def test_a_csv_has_figures_and_no_pictures(here: Path) -> None:
 def test_other_reports_are_taken_in_and_others_are_refused(here: Path) -> None:
     (here / "errors.json").write_text(json.dumps({"findings": [], "hotspots": []}))
     told, tree = written(*export(here), "--errors", "errors.json")
-    assert told["parts"] == ["agreement", "errors"] and tree.css_first("#errors") is not None
+    assert told["parts"] == ["agreement", "errors", "annotators"] and tree.css_first("#errors") is not None
     for name, body in (("errors", '{"findings": [{}]}'), ("annotators", "{}"), ("consensus", "[]"), ("review", "{")):
         (here / "other.json").write_text(body)
         error = refused(*export(here), f"--{name}", "other.json")
