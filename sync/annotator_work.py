@@ -9,6 +9,7 @@ import polars as pl
 from sqlalchemy import and_, or_, select
 
 from labelloop.store import ProjectRow, Store
+from labelloop.store.newest import is_newest
 from labelloop.store.shown import shown_predictions
 from labelloop.store.tables import revisions
 from sync.quality import LABELS_SCHEMA, labels_frame
@@ -39,19 +40,13 @@ def work_frame(runtime: Runtime, project: ProjectRow) -> pl.DataFrame:
 
 def _gold_and_skipped(store: Store, project_id: int) -> list[dict[str, Any]]:
     """The current revisions that `Store.labels` leaves out: marked as ground truth, or skipped by people."""
-    r, later = revisions.c, revisions.alias("later")
-    newer = select(later.c.rev).where(
-        and_(
-            later.c.instance == r.instance, later.c.project_id == r.project_id,
-            later.c.annotation_id == r.annotation_id, later.c.rev > r.rev,
-        )
-    )  # fmt: skip
+    r = revisions.c
     gold = and_(r.ground_truth.is_(True), r.state == "submitted")
     skipped = and_(r.kind == "human", r.state == "cancelled")
     query = select(
         r.task_id, r.annotation_id, r.person_id.label("annotator"), r.updated_at.label("at"),
         r.shown_serving_id.label("shown"), r.lead_time_s, r.rev_hash, r.ground_truth, r.state, r.result,
-    ).where(store.scope(revisions, project_id), or_(gold, skipped), ~newer.exists())  # fmt: skip
+    ).where(store.scope(revisions, project_id), or_(gold, skipped), is_newest())  # fmt: skip
     with store.read() as connection:
         found = [dict(row) for row in connection.execute(query).mappings()]
     return [{**row, "role": None, "data": None, "result": orjson.dumps(row["result"]).decode()} for row in found]

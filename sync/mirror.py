@@ -20,6 +20,7 @@ from labelloop.revisions import config_hash
 from labelloop.store import ProjectRow, Store
 from labelloop.store.forgotten import still_forgotten
 from labelloop.store.leases import HeldLease
+from labelloop.store.newest import is_newest
 from labelloop.store.shown import put_shown
 from labelloop.store.tables import revisions, tasks
 from labelloop.store.types import utc_now
@@ -176,22 +177,19 @@ class Mirror:
 
     def _marks(self, span: IdSpan[Any], changed_after: datetime | None) -> dict[int, _Mark]:
         """The store's tasks of a span that were read from Label Studio and are not known to be deleted."""
-        t, r, later = tasks.c, revisions.c, revisions.alias("later")
+        t, r = tasks.c, revisions.c
         there = self.store.scope(tasks, self.project_id) & t.deleted_at.is_(None) & t.updated_at.is_not(None)
         there &= t.task_id > span.after
         if span.last is not None:
             there &= t.task_id <= span.last
         if changed_after is not None:
             there &= t.updated_at > changed_after
-        newer = select(later.c.rev).where(
-            later.c.instance == r.instance, later.c.annotation_id == r.annotation_id, later.c.rev > r.rev
-        )
         wanted = select(t.task_id, t.updated_at, t.overlap).where(there)
         current = select(r.task_id, r.annotation_id).where(
             self.store.scope(revisions, self.project_id),
             r.task_id.in_(select(t.task_id).where(there)),
             r.state != "deleted",
-            ~newer.exists(),
+            is_newest(),
         )
         annotations: dict[int, set[int]] = {}
         with self.store.read() as connection:

@@ -1,4 +1,4 @@
-"""The labels of a project as the table that quality is measured on, and how far its people agree."""
+"""The labels of a project as the table that quality is measured on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import orjson
 import polars as pl
 from sqlalchemy import select
 
-from labelloop.label_config import parse_label_config
 from labelloop.store import ProjectRow, Store
 from labelloop.store.tables import tasks
-from qa.agreement import measure_agreement
 from sync.review_cases import review_answers
 from sync.runtime import Runtime
 
@@ -69,8 +67,3 @@ def _task_data(store: Store, project_id: int, task_ids: Sequence[int] | None) ->
     parts = [query] if task_ids is None else [query.where(tasks.c.task_id.in_(c)) for c in store.chunks(task_ids)]
     with store.read() as connection:
         return {task: orjson.dumps(data).decode() for part in parts for task, data in connection.execute(part)}
-
-
-def agreement_of(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
-    """How far the project's people agree, on the labels as they are in the store."""
-    return measure_agreement(labels_frame(runtime, project), parse_label_config(project.label_config))

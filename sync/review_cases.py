@@ -12,6 +12,7 @@ from labelloop.label_config import LabelConfig
 from labelloop.settings import QualitySection
 from labelloop.store import LabelRow, ProjectRow, Store
 from labelloop.store.decisions import APPROVED, REFUSED, REQUESTED, REVIEW, Decision, decisions_of, reviewed
+from labelloop.store.newest import is_newest
 from labelloop.store.shown import versions_served
 from labelloop.store.tables import decisions, outcomes, revisions
 from labelloop.values import Region
@@ -133,12 +134,9 @@ def review_answers(store: Store, project_id: int) -> set[int]:
 
 def _gold(store: Store, project_id: int, task_ids: Sequence[int]) -> Iterable[tuple[int, int, list[Region]]]:
     """The known answers to tasks: (task, annotation, result) of current annotations marked as ground truth."""
-    r, later = revisions.c, revisions.alias("later")
-    newer = select(later.c.rev).where(
-        later.c.instance == r.instance, later.c.annotation_id == r.annotation_id, later.c.rev > r.rev
-    )
+    r = revisions.c
     query = select(r.task_id, r.annotation_id, r.result).where(
-        store.scope(revisions, project_id), r.ground_truth.is_(True), r.state == "submitted", ~newer.exists()
+        store.scope(revisions, project_id), r.ground_truth.is_(True), r.state == "submitted", is_newest()
     )
     with store.read() as connection:
         for chunk in store.chunks(task_ids):

@@ -12,10 +12,11 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from labelloop.store import Store, TaskRow
 from labelloop.store.decisions import Decision, decisions_of, review_status
+from labelloop.store.newest import is_newest
 from labelloop.store.shown import versions_served
 from labelloop.store.tables import outcomes, revisions, tasks
 from labelloop.values import Region
@@ -165,13 +166,6 @@ def _note_shown(store: Store, project_id: int, rows: Sequence[StoredLabel], vers
 
 def _current(store: Store, project_id: int, roles: Sequence[str], columns: Select[Any]) -> Select[Any]:
     """Latest revisions of people's submitted annotations, of tasks of some roles that still exist."""
-    later = revisions.alias("later")
-    newer = exists().where(
-        later.c.instance == revisions.c.instance,
-        later.c.project_id == revisions.c.project_id,
-        later.c.annotation_id == revisions.c.annotation_id,
-        later.c.rev > revisions.c.rev,
-    )
     same: ColumnElement[bool] = and_(
         tasks.c.instance == revisions.c.instance,
         tasks.c.project_id == revisions.c.project_id,
@@ -183,5 +177,5 @@ def _current(store: Store, project_id: int, roles: Sequence[str], columns: Selec
         revisions.c.state == "submitted",
         tasks.c.deleted_at.is_(None),
         tasks.c.role.in_(list(roles)),
-        ~newer,
+        is_newest(),
     )

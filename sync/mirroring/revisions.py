@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from labelloop.label_studio import AnnotationRow, TaskRow
 from labelloop.revisions import content_hash, revision_hash
 from labelloop.store import ProjectRow, Store
+from labelloop.store.newest import is_newest
 from labelloop.store.shown import UNKNOWN
 from labelloop.store.tables import people, revisions
 from labelloop.store.types import utc_now
@@ -134,12 +135,9 @@ def _known(
 
 def _ends(store: Store, connection: Connection, project_id: int, annotation_ids: Sequence[int]) -> list[dict[str, Any]]:
     """A delete is a revision of its own: the last content, with the state that ends it."""
-    c, later = revisions.c, revisions.alias("later")
-    newer = select(later.c.rev).where(
-        later.c.instance == c.instance, later.c.annotation_id == c.annotation_id, later.c.rev > c.rev
-    )
+    c = revisions.c
     query = select(*(column for column in c if column.name not in ("revision_id", "instance"))).where(
-        store.scope(revisions, project_id), ~newer.exists()
+        store.scope(revisions, project_id), is_newest()
     )
     now = utc_now()
     return [
