@@ -83,7 +83,7 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
         running, said = Running.read(after, config)
     else:
         now_said, said = Running.read(after, config)
-        running = kept.changed(before, now_said)
+        running = kept.changed(Running.of(before, config), now_said)
     rows = list(_rows(store, project.project_id, after, said))
     threshold = runtime.project_settings(project).quality.agreement_alarm
     # As many as the store's view of labels has, in which reviewers' answers are labels, too.

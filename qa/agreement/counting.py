@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import polars as pl
 from labelloop.errors import DataError
 from labelloop.label_config import Control
 from labelloop.values import Region
-from qa.kinds.categories import is_unsure
-from qa.kinds.kind import Kind, Readings
+from qa.kinds.categories import sure
+from qa.kinds.kind import Compared, Kind, Readings
 from qa.measures.ratings import Ints
 
 REQUIRED_COLUMNS = ("task_id", "annotation_id", "annotator", "at", "shown", "result")
@@ -118,29 +119,37 @@ class Said:
     place: Ints
     unsure: tuple[int, ...]
 
+    @cached_property
+    def met(self) -> Ints:
+        """Places of the readings that are compared: all where a task is one unit, else those of tasks that several labelled.
+
+        What single people say of a task enters nothing but how common each value is.
+        """
+        every = np.arange(len(self.readings))
+        if not self.kind.judged_prefix:
+            return every
+        _, task, often = np.unique(self.readings.task, return_inverse=True, return_counts=True)
+        return every[often[task] > 1]
+
+    @cached_property
+    def compared(self) -> Compared:
+        """Every two of a task, by places in `met`; made once, as several ask for it."""
+        return self.kind.compare(self.readings.at(self.met))
+
 
 def said_under(labels: Labels, control: Control, kind: Kind) -> Said:
     """What each label says under a control. Whoever is unsure says nothing there, and does not count."""
-    classes = kind.name in ("categories", "sets")
     places: list[int] = []
     values: list[Any] = []
     unsure: list[int] = []
     nothing: Mapping[str, Any] = {}
     for place, result in enumerate(labels.results):
         value = kind.read(result, control, labels.data.get(int(labels.task[place]), nothing))
-        if classes and value is not None:
-            sure = _sure(value)
-            if sure is None:
-                unsure.append(place)
-                continue
-            value = sure
+        left = sure(value, kind.name)
+        if left is None and value is not None:
+            unsure.append(place)
+            continue
         places.append(place)
-        values.append(value)
+        values.append(left)
     at = np.asarray(places, dtype=np.int64)
     return Said(control, kind, Readings(labels.task[at], labels.annotator[at], values), at, tuple(unsure))
-
-
-def _sure(value: Any) -> Any | None:
-    if isinstance(value, frozenset):
-        return frozenset(label for label in value if not is_unsure(label)) or None
-    return None if is_unsure(value) else value

@@ -49,13 +49,8 @@ class Running:
         tallies = {each.control.name: tally_of(found, each) for each in said}
         return cls(config, tallies, _counted(found, left_out, config)), said
 
-    def changed(self, before: pl.DataFrame, after: pl.DataFrame | Running, *, gold: bool = False) -> Self:
-        """The same with labels of some tasks as they are now instead of as they were; both have all labels of those tasks.
-
-        `after` may be their tallies already.
-        """
-        old = self.of(before, self.config, gold=gold)
-        new = after if isinstance(after, Running) else self.of(after, self.config, gold=gold)
+    def changed(self, old: Running, new: Running) -> Self:
+        """The same with labels of some tasks as they are now instead of as they were; both have all labels of those tasks."""
         tallies = {name: tally.minus(old.tallies[name]).plus(new.tallies[name]) for name, tally in self.tallies.items()}
         counts = self.counts.copy()
         counts.subtract(old.counts)

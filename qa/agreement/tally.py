@@ -78,9 +78,8 @@ def tally_of(labels: Labels, said: Said) -> Tally:
         schema_overrides={"place": pl.Int64},
     )
     whole_tasks = said.kind.judged_prefix == ""
-    # What single people say of a task enters nothing but how common each value is.
-    readings, places = (said.readings, frame) if whole_tasks else _shared(said.readings, frame)
-    compared = said.kind.compare(readings)
+    places = frame[said.met].with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("place"))
+    compared = said.compared
     weeks = pl.DataFrame(
         {"week": np.arange(len(labels.weeks)), "name": list(labels.weeks)}, schema={"week": pl.Int64, "name": pl.String}
     )
@@ -111,14 +110,6 @@ def tally_of(labels: Labels, said: Said) -> Tally:
 
 
 _COUNT = pl.len().cast(pl.Int64).alias("rows")
-
-
-def _shared(readings: Readings, frame: pl.DataFrame) -> tuple[Readings, pl.DataFrame]:
-    """Of tasks that several people labelled."""
-    several = frame.filter(pl.len().over("task") > 1)
-    at = several["place"].to_numpy()
-    kept = Readings(readings.task[at], readings.annotator[at], [readings.values[place] for place in at.tolist()])
-    return kept, several.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("place"))
 
 
 def _with_basis(rows: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from qa.agreement.counting import Said
@@ -12,10 +11,10 @@ from qa.agreement.counting import Said
 
 def task_scores(said: Said) -> pl.DataFrame:
     """One row for each task that several people labelled: `task`, `score` (null where nobody gave anything), `n` pairs."""
-    readings = said.readings
-    tasks = pl.DataFrame({"task": readings.task, "place": np.arange(len(readings))})
-    several = tasks.filter(pl.len().over("task") > 1).select("task").unique()
-    pairs = said.kind.compare(readings).pairs.join(tasks, left_on="left", right_on="place")
+    tasks = pl.DataFrame({"task": said.readings.task})
+    several = tasks.filter(pl.len().over("task") > 1).unique()
+    pairs = said.compared.pairs
+    pairs = pairs.select(pl.Series("task", said.readings.task[said.met][pairs["left"].to_numpy()]), "score")
     scores = pairs.group_by("task").agg(pl.col("score").mean(), n=pl.len().cast(pl.Int64))
     return several.join(scores, on="task", how="left").with_columns(pl.col("n").fill_null(0)).sort("task")
 

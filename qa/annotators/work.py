@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from labelloop.errors import DataError
 from labelloop.label_config import Control, LabelConfig
 from qa.agreement import current_labels, result_of
-from qa.kinds.categories import CATEGORIES, is_unsure
+from qa.kinds.categories import CATEGORIES, sure
 from qa.kinds.kind import Kind, under
 from qa.kinds.registry import measurable, unmeasured
 from qa.measures.ratings import Floats, Ints, ratings_of
@@ -159,7 +159,7 @@ def _read_all(rows: pl.DataFrame, controls: Sequence[tuple[Control, Kind]]) -> _
             before, data = text, found if isinstance(found, Mapping) else {}
         read.whole[row] = _touched([region.get("origin") for region in regions])
         for place, (control, kind) in enumerate(controls):
-            read.values[place].append(_sure(kind.read(regions, control, data), kind))
+            read.values[place].append(sure(kind.read(regions, control, data), kind.name))
             read.touched[place][row] = _touched([region.get("origin") for region in under(regions, control)])
     return read
 
@@ -179,7 +179,7 @@ def _read_choices(results: Sequence[Any], control: Control) -> _Read:
         labels = said[0] if len(said) == 1 and isinstance(said[0], list) else _all_of(said)
         one = labels[0] if len(labels) == 1 and isinstance(labels[0], str) else tuple(sorted({str(x) for x in labels}))
         if one not in answers:
-            answers[one] = _sure((one if isinstance(one, str) else " | ".join(one)) or None, CATEGORIES)
+            answers[one] = sure((one if isinstance(one, str) else " | ".join(one)) or None, CATEGORIES.name)
         values.append(answers[one])
         state = UNKNOWN if len(mine) == 1 and mine[0].origin == "manual" else _touched([each.origin for each in mine])
         touched.append(state)
@@ -190,11 +190,6 @@ def _read_choices(results: Sequence[Any], control: Control) -> _Read:
 def _all_of(said: Sequence[Any]) -> list[Any]:
     lists = [each if isinstance(each, list) else [] if each is None else [each] for each in said]
     return [label for labels in lists for label in labels]
-
-
-def _sure(value: Any, kind: Kind) -> Any:
-    """Unsure is no answer."""
-    return None if value is not None and kind is CATEGORIES and is_unsure(value) else value
 
 
 def _touched(origins: Sequence[Any]) -> int:
@@ -237,7 +232,7 @@ def table_work(rows: pl.DataFrame) -> Work:
         pl.coalesce("shown", "suggested").alias("shown"),
     )
     left_out = {"no_label": rows.height - said.height, "superseded": said.height - kept.height}
-    values = [_sure(value, CATEGORIES) for value in kept["label"].to_list()]
+    values = [sure(value, CATEGORIES.name) for value in kept["label"].to_list()]
     suggested = kept["suggested"].to_list()
     touched = np.array(
         [UNKNOWN if s is None else UNCHANGED if s == v else CHANGED for s, v in zip(suggested, values, strict=True)], np.int64

@@ -28,23 +28,10 @@ class _Boxes:
     level: Level | None = "nominal"
     judged_prefix = "class_"
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Boxes | None:
         is_ellipse = control.tag in _ELLIPSES
-        found, width, height = regions_of(result, control, ellipse_rectangle if is_ellipse else rectangle_points)
-        if not found:
-            return None
-        return Boxes(
-            np.array([each.shape for each in found], dtype=np.float64),
-            tuple(each.label for each in found),
-            tuple(each.region for each in found),
-            tuple(each.item for each in found),
-            width,
-            height,
-            is_ellipse,
-        )
+        found = regions_of(result, control, ellipse_rectangle if is_ellipse else rectangle_points)
+        return Boxes(np.array(found.shapes, dtype=np.float64), *found.told, is_ellipse) if found.shapes else None
 
     def compare(self, readings: Readings) -> Compared:
         columns = columns_of(readings)

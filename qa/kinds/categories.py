@@ -21,6 +21,15 @@ def is_unsure(label: str) -> bool:
     return label.strip().casefold() in _UNSURE
 
 
+def sure(value: Any, kind_name: str) -> Any | None:
+    """An answer of classes without those that say that its annotator could not tell; None where nothing is left."""
+    if value is None or kind_name not in ("categories", "sets"):
+        return value
+    if isinstance(value, frozenset):
+        return frozenset(label for label in value if not is_unsure(label)) or None
+    return None if is_unsure(value) else value
+
+
 class _Categories:
     name = "categories"
     headline = "krippendorff_alpha"
@@ -28,9 +37,6 @@ class _Categories:
     class_ratios: Mapping[str, Ratio] = {}
     level: Level | None = "nominal"
     judged_prefix = ""
-
-    def problem(self, control: Control) -> str | None:
-        return None
 
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> str | None:
         """The class; of several, which an export of an old config may have, all of them, sorted and joined by " | "."""

@@ -46,6 +46,10 @@ class Readings:
     def __len__(self) -> int:
         return len(self.values)
 
+    def at(self, places: Ints) -> Readings:
+        """Some of them, in order."""
+        return Readings(self.task[places], self.annotator[places], [self.values[place] for place in places.tolist()])
+
     def tasks(self) -> Iterator[tuple[int, int]]:
         """(place of the first, place after the last) of each task."""
         if not len(self):
@@ -109,10 +113,6 @@ class Kind(Protocol):
     level: Level | None
     #: Before the names of the coefficients of `judged`: "" where a task is one unit, else what a unit is ("token_").
     judged_prefix: str
-
-    def problem(self, control: Control) -> str | None:
-        """Why a control of this kind can't be measured, or None."""
-        ...
 
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Any | None:
         """What one label says under a control; None for nothing. Regions that can't be read are left out.

@@ -39,16 +39,13 @@ class _Masks:
     level: Level | None = None
     judged_prefix = ""
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Brushed | None:
         """The masks by item and class; strokes without a pixel are nothing."""
-        found, _, _ = regions_of(result, control, _stroke)
+        found = regions_of(result, control, _stroke)
         strokes: defaultdict[tuple[int, str], list[Mask]] = defaultdict(list)
-        for each in found:
-            if each.shape.area:
-                strokes[each.item, each.label].append(each.shape)
+        for mask, label, item in zip(found.shapes, found.labels, found.items, strict=True):
+            if mask.area:
+                strokes[item, label].append(mask)
         if not strokes:
             return None
         keys = sorted(strokes)

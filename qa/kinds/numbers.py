@@ -31,9 +31,6 @@ class _Numbers:
         self.name = name
         self.level: Level | None = level
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> float | None:
         """The number; of several that a label may hold the last one."""
         found = None

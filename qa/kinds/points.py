@@ -27,21 +27,9 @@ class _Points:
     level: Level | None = "nominal"
     judged_prefix = "class_"
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Points | None:
-        found, width, height = regions_of(result, control, _place)
-        if not found:
-            return None
-        return Points(
-            np.array([each.shape for each in found], dtype=np.float64),
-            tuple(each.label for each in found),
-            tuple(each.region for each in found),
-            tuple(each.item for each in found),
-            width,
-            height,
-        )
+        found = regions_of(result, control, _place)
+        return Points(np.array(found.shapes, dtype=np.float64), *found.told) if found.shapes else None
 
     def compare(self, readings: Readings) -> Compared:
         columns = columns_of(readings)

@@ -26,21 +26,10 @@ class _Polygons:
     level: Level | None = "nominal"
     judged_prefix = "class_"
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Outlines | None:
-        found, width, height = regions_of(result, control, polygon_points)
-        if not found:
-            return None
-        return Outlines(
-            tuple(np.array(each.shape, dtype=np.float64) for each in found),
-            tuple(each.label for each in found),
-            tuple(each.region for each in found),
-            tuple(each.item for each in found),
-            width,
-            height,
-        )
+        found = regions_of(result, control, polygon_points)
+        rings = tuple(np.array(shape, dtype=np.float64) for shape in found.shapes)
+        return Outlines(rings, *found.told) if rings else None
 
     def compare(self, readings: Readings) -> Compared:
         columns = columns_of(readings)

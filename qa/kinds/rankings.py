@@ -29,9 +29,6 @@ class _Rankings:
     level: Level | None = None
     judged_prefix = ""
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(
         self, result: Sequence[Region], control: Control, data: Mapping[str, Any]
     ) -> tuple[tuple[str, ...], ...] | None:

@@ -61,22 +61,30 @@ def classes_of(likeness: str, what: str) -> dict[str, Ratio]:
 
 @dataclass(frozen=True)
 class Found:
-    """One region that could be read."""
+    """The regions of a label that could be read, with one entry each, and the size of their image."""
 
-    shape: Any
-    label: str
-    region: str
-    item: int
+    shapes: list[Any]
+    labels: tuple[str, ...]
+    regions: tuple[str, ...]
+    items: tuple[int, ...]
+    width: float
+    height: float
+
+    @property
+    def told(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...], float, float]:
+        """What the values of `qa.kinds.shapes` have besides their shapes, in their order."""
+        return self.labels, self.regions, self.items, self.width, self.height
 
 
 def regions_of(
     result: Sequence[Region], control: Control, shape_of: Callable[[Mapping[str, Any], float, float], Any]
-) -> tuple[list[Found], float, float]:
-    """The regions under a control with the width and height of the image; those that can't be read are left out.
+) -> Found:
+    """The regions under a control; those that can't be read are left out.
 
     `shape_of` gets the value of a region and the size of its image in pixels; it raises DataError.
     """
-    found: list[Found] = []
+    shapes: list[Any] = []
+    told: list[tuple[str, str, int]] = []
     size = PERCENT
     for region in under(result, control):
         value = region.get("value")
@@ -86,8 +94,10 @@ def regions_of(
         except DataError:
             continue
         size = (width, height) if size == PERCENT else size
-        found.append(Found(shape, label_of(region, control), str(region.get("id") or ""), item_of(region)))
-    return found, *size
+        shapes.append(shape)
+        told.append((label_of(region, control), str(region.get("id") or ""), item_of(region)))
+    labels, regions, items = zip(*told, strict=True) if told else ((), (), ())
+    return Found(shapes, labels, regions, items, *size)
 
 
 def size_of(region: Region) -> tuple[float, float]:

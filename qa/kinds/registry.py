@@ -39,8 +39,7 @@ _KINDS = {
 
 def kind_of(control: Control) -> Kind | None:
     """The kind of a control's answers; None where it can't be measured (`why_unmeasured` says why)."""
-    kind = _kind(control)
-    return None if kind is None or control.per_region or kind.problem(control) else kind
+    return None if control.per_region else _kind(control)
 
 
 def measurable(config: LabelConfig) -> list[tuple[Control, Kind]]:
@@ -67,12 +66,9 @@ def unmeasured(config: LabelConfig) -> list[dict[str, str]]:
 
 def why_unmeasured(control: Control) -> str | None:
     """Why a control is not measured; None when it is."""
-    kind = _kind(control)
-    if kind is None:
+    if _kind(control) is None:
         return f"agreement on <{control.tag}> is not measured"
-    if control.per_region:
-        return "answers about single regions are not measured: people's regions differ"
-    return kind.problem(control)
+    return "answers about single regions are not measured: people's regions differ" if control.per_region else None
 
 
 def _kind(control: Control) -> Kind | None:

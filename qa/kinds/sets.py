@@ -29,9 +29,6 @@ class _Sets:
     level: Level | None = "sets"
     judged_prefix = ""
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> frozenset[str] | None:
         labels = chain.from_iterable(labels_in(region, control) for region in under(result, control))
         found = frozenset(_STEP.join(map(str, one)) if isinstance(one, list) else str(one) for one in labels)

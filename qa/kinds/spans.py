@@ -36,9 +36,6 @@ class _Spans:
     level: Level | None = "nominal"
     judged_prefix = "token_"
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Spans | None:
         """The spans in order of place, start, end and class; those without readable ends are left out."""
         found: list[tuple[str, float, float, str, str]] = []

@@ -29,9 +29,6 @@ class _Texts:
     level: Level | None = None
     judged_prefix = ""
 
-    def problem(self, control: Control) -> str | None:
-        return None
-
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> str | None:
         """The text, its parts in lines, with single spaces between words; None for none."""
         lines: list[str] = []

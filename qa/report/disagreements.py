@@ -14,7 +14,7 @@ import polars as pl
 from labelloop.label_config import Control
 from qa.agreement.counting import Said, current_labels, labels_of, said_under
 from qa.agreement.running import Running
-from qa.kinds.kind import Kind, Readings
+from qa.kinds.kind import Kind
 from qa.report.bars import Confused
 
 #: Tasks whose disagreement is drawn, and tasks that are named for two confused classes.
@@ -100,9 +100,7 @@ def _confused(running: Running, said: Said, report: Mapping[str, Any]) -> list[C
 def _examples(said: Said, tasks: Iterable[int]) -> dict[tuple[str, str], list[int]]:
     """Of these tasks, those that have judgments of both classes about one thing."""
     at = np.flatnonzero(np.isin(said.readings.task, np.array(list(tasks), dtype=np.int64)))
-    part = Readings(
-        said.readings.task[at], said.readings.annotator[at], [said.readings.values[place] for place in at.tolist()]
-    )
+    part = said.readings.at(at)
     judged = said.kind.compare(part).judged
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for _, rows in judged.group_by("unit", maintain_order=True):

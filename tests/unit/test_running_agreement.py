@@ -98,7 +98,7 @@ def test_changes_give_what_measuring_anew_gives(data: st.DataObject) -> None:
                 del rows[key]
             else:
                 rows[key] = data.draw(a_label(*key))
-        running = running.changed(frame(before, touched), frame(rows, touched))
+        running = running.changed(Running.of(frame(before, touched), CONFIG), Running.of(frame(rows, touched), CONFIG))
     wanted = measure_agreement(frame(rows), CONFIG, intervals=False)
     found = agreement_report(running, intervals=False)
     for control in wanted["controls"].values():
