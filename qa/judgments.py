@@ -21,13 +21,18 @@ def read_judgments(path: Path) -> pl.DataFrame:
 
     DataError when it is no such table. An empty label is no judgment.
     """
+    return read_csv(path).select(COLUMNS).filter(pl.all_horizontal(pl.all().is_not_null() & (pl.all() != "")))
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """All columns of such a CSV, as texts; DataError when it is none."""
     try:
         found = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no readable CSV: {error}") from error
     if lacking := [name for name in COLUMNS if name not in found.columns]:
         raise DataError(f"{path}: expected the columns {list(COLUMNS)}, got {found.columns}; {lacking} are missing")
-    return found.select(COLUMNS).filter(pl.all_horizontal(pl.all().is_not_null() & (pl.all() != "")))
+    return found
 
 
 def chosen_control(config: LabelConfig, name: str | None) -> tuple[Control, Kind]:

@@ -11,6 +11,7 @@ from labelloop.commands.common import (
     AsJson,
     ConfigFile,
     SettingsFile,
+    is_table,
     needed,
     open_runtime,
     project_of,
@@ -43,7 +44,7 @@ def annotators(
     from qa.annotators import annotator_report, annotators_text, read_table, report_of
 
     start = _moment(since)
-    if file is not None and file.suffix.lower() == ".csv":
+    if is_table(file):
         report = report_of(read_table(file), start)
     else:
         from labelloop.label_config import parse_label_config

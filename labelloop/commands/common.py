@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 import typer
 
@@ -23,6 +23,17 @@ SettingsFile = Annotated[
 Ports = Annotated[list[str] | None, typer.Option("--port", metavar="SERVICE=PORT", help="default: free ones")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 ExportFile = Annotated[Path | None, typer.Option("--file", help="a JSON export of Label Studio, instead of PROJECT")]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", help="a JSON export of Label Studio, or a CSV with task, annotator and label; instead of PROJECT"
+    ),
+]
+TableLevel = Annotated[
+    Literal["nominal", "ordinal", "interval", "ratio"] | None,
+    typer.Option("--level", help="what the labels of a CSV are: names (nominal, the default), or numbers"),
+]
+WithGold = Annotated[bool, typer.Option("--gold", help="count the labels of gold tasks, too")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="its label config (XML)")]
 
 
@@ -46,6 +57,11 @@ def needed(project: str | None) -> str:
     if project is None:
         raise UsageError("expected PROJECT (an id or a title), or --file export.json --config config.xml")
     return project
+
+
+def is_table(file: Path | None) -> TypeGuard[Path]:
+    """Whether `--file` is a table of task, annotator and label, not an export."""
+    return file is not None and file.suffix.lower() == ".csv"
 
 
 def read_config(file: Path) -> LabelConfig:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from labelloop.commands.common import (
     AsJson,
     ConfigFile,
+    LabelsFile,
     SettingsFile,
+    TableLevel,
+    WithGold,
+    is_table,
     needed,
     open_runtime,
     project_of,
@@ -24,30 +28,20 @@ if TYPE_CHECKING:
 
     from labelloop.label_config import LabelConfig
 
-LabelsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--file", help="a JSON export of Label Studio, or a CSV with task, annotator and label; instead of PROJECT"
-    ),
-]
-
 
 def agreement(
     project: Annotated[str | None, typer.Argument(metavar="PROJECT", help="id or title")] = None,
     file: LabelsFile = None,
     config: ConfigFile = None,
-    level: Annotated[
-        Literal["nominal", "ordinal", "interval", "ratio"] | None,
-        typer.Option("--level", help="what the labels of a CSV are: names (nominal, the default), or numbers"),
-    ] = None,
-    gold: Annotated[bool, typer.Option("--gold", help="count the labels of gold tasks, too")] = False,
+    level: TableLevel = None,
+    gold: WithGold = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """How far people agree, headlined on pairs that saw no suggestion; from a project, an export file, or a CSV."""
     from qa.agreement import agreement_text, measure_agreement
 
-    if _is_table(file):
+    if is_table(file):
         from qa.judgments import read_judgments
         from qa.table_agreement import table_agreement
 
@@ -62,10 +56,6 @@ def agreement(
     report = measure_agreement(labels, parsed, gold=gold)
     report["accept_when_wrong"] = accepted_when_wrong(labels, parsed)
     say(report, as_json, agreement_text(report))
-
-
-def _is_table(file: Path | None) -> TypeGuard[Path]:
-    return file is not None and file.suffix.lower() == ".csv"
 
 
 def _labels(
@@ -102,7 +92,7 @@ def consensus(
     """One answer for each task out of several people's, or fused regions; from a project, an export file, or a CSV."""
     from qa.consensus.report import consensus_report, consensus_text
 
-    if _is_table(file):
+    if is_table(file):
         from qa.judgments import coded, read_judgments
 
         if method == "weighted":

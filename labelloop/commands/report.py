@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelloop.commands.common import (
     AsJson,
     ConfigFile,
+    LabelsFile,
     SettingsFile,
+    TableLevel,
+    WithGold,
+    is_table,
     needed,
     open_runtime,
     project_of,
     read_labels,
     say,
 )
-from labelloop.commands.labels import LabelsFile
 from labelloop.errors import DataError, LabelloopError, MediaError, UsageError
 
 if TYPE_CHECKING:
@@ -56,11 +59,8 @@ def report(
         str | None,
         typer.Option("--label-studio-url", help="what links lead to; with --file it names the project: …/projects/3"),
     ] = None,
-    level: Annotated[
-        Literal["nominal", "ordinal", "interval", "ratio"] | None,
-        typer.Option("--level", help="what the labels of a CSV are: names (nominal, the default), or numbers"),
-    ] = None,
-    gold: Annotated[bool, typer.Option("--gold", help="count the labels of gold tasks, too")] = False,
+    level: TableLevel = None,
+    gold: WithGold = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +74,7 @@ def report(
         for name, path in (("annotators", annotators), ("errors", errors), ("consensus", consensus), ("review", review))
         if path is not None
     }
-    if file is not None and file.suffix.lower() == ".csv":
+    if is_table(file):
         content, missing = _of_table(file, level, extra, label_studio_url), Counter[str]()
         page = quality_page(content)
     else:

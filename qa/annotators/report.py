@@ -25,8 +25,8 @@ from qa.annotators.figures import (
 from qa.annotators.flags import flags_of
 from qa.annotators.messages import message_of
 from qa.annotators.scores import RIGHT_FROM, Scored, scored
-from qa.annotators.significance import rounded, share_of
-from qa.annotators.work import Work, work_of
+from qa.annotators.significance import nothing, rounded, share_of
+from qa.annotators.work import Work, was_shown, work_of
 from qa.measures.ratings import Floats, Ints
 
 SCHEMA_VERSION = 1
@@ -84,6 +84,9 @@ def accepted_when_wrong(labels: pl.DataFrame, config: LabelConfig) -> dict[str, 
 
     Over all people and controls; see `work_of` for the columns of `labels`.
     """
+    if not was_shown(labels).any():
+        # Nothing of it needs to be read.
+        return nothing(_NO_WRONG).to_json()
     work = work_of(labels, config)
     misled = _mean_over([scored(work, each).misled for each in work.answers], len(work))
     return share_of(_known(misled), _NO_WRONG).to_json()

@@ -13,9 +13,9 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
-from labelloop.errors import DataError
 from labelloop.label_config import Control, LabelConfig
 from qa.agreement import current_labels, result_of
+from qa.judgments import read_csv
 from qa.kinds.categories import CATEGORIES, sure
 from qa.kinds.kind import Kind, under
 from qa.kinds.registry import measurable, unmeasured
@@ -114,7 +114,7 @@ def _answers(
     told = None
     if "suggested" in kept.columns:
         told = _read_all(kept.with_columns(pl.col("suggested").fill_null("[]").alias("result")), controls)
-    shown = _shown(kept)
+    shown = was_shown(kept)
     answers = []
     for place, (control, kind) in enumerate(controls):
         gold = [golden.values[place][at] if at >= 0 else None for at in gold_at.tolist()]
@@ -198,7 +198,8 @@ def _touched(origins: Sequence[Any]) -> int:
     return UNCHANGED if all(origin == "prediction" for origin in origins) else CHANGED
 
 
-def _shown(rows: pl.DataFrame) -> NDArray[np.bool_]:
+def was_shown(rows: pl.DataFrame) -> NDArray[np.bool_]:
+    """Of each row of a label table whether its person saw a suggestion."""
     shown = rows["shown"]
     known = shown.fill_null(False) if shown.dtype == pl.Boolean else shown.is_not_null()
     return known.to_numpy().astype(np.bool_)
@@ -209,13 +210,7 @@ def read_table(path: Path) -> Work:
 
     Of several rows of one annotator and task the last counts. DataError when it is no such table.
     """
-    try:
-        rows = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no readable CSV: {error}") from error
-    if lacking := [name for name in ("task", "annotator", "label") if name not in rows.columns]:
-        raise DataError(f"{path}: expected the columns task, annotator and label, got {rows.columns}; add {lacking}")
-    return table_work(rows)
+    return table_work(read_csv(path))
 
 
 def table_work(rows: pl.DataFrame) -> Work:
@@ -258,6 +253,6 @@ def _work(
     order: Ints = np.empty(kept.height, np.int64)
     order[np.lexsort((kept["annotation_id"].to_numpy(), at))] = np.arange(kept.height)
     return Work(
-        coded.units, coded.raters, at, order, lead, paused, _shown(kept), touched, coded.unit_names.tolist(),
+        coded.units, coded.raters, at, order, lead, paused, was_shown(kept), touched, coded.unit_names.tolist(),
         coded.rater_names.tolist(), answers, has_gold, skipped, left_out, unmeasured,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from labelloop.label_config import Control
-from qa.issues.finding import Finding, Label, by_task
+from qa.issues.finding import Finding, Label, Told, by_task, findings_of
 from qa.issues.placed import Boxes, Floats, read_boxes
 from qa.measures.boxes import iou_matrix, match_boxes
 
@@ -45,17 +45,12 @@ def box_findings(
     read = [(label, read_boxes(label.result, control)) for label in labels if label.annotation in predicted]
     near = [_near(boxes, predicted[label.annotation]) for label, boxes in read]
     known = _found_shares([(boxes, overlap) for (_, boxes), overlap in zip(read, near, strict=True)])
-    found: list[Finding] = []
-    for (label, boxes), overlap in zip(read, near, strict=True):
-        told = (evidence or {}).get(label.task, {})
-        for region, kind, given, suggested, score, why in _compared(boxes, predicted[label.annotation], overlap, known):
-            found.append(
-                Finding(
-                    label.task, label.annotation, label.annotator, control.name, region, kind, given, suggested, score,
-                    detector, {**why, **told},
-                )
-            )  # fmt: skip
-    return sorted(found, key=lambda each: (-each.score, each.task, each.annotation or 0))
+    told = (
+        (label, each)
+        for (label, boxes), overlap in zip(read, near, strict=True)
+        for each in _compared(boxes, predicted[label.annotation], overlap, known)
+    )
+    return findings_of(told, control.name, detector, evidence)
 
 
 def boxes_of_others(labels: Sequence[Label], control: Control) -> dict[int, Boxes]:
@@ -105,10 +100,7 @@ def _found_shares(read: Sequence[tuple[Boxes, Floats]]) -> dict[str, float]:
     return {name: found[name] / n if n >= _LEAST_OF_CLASS else every for name, n in total.items()}
 
 
-_Told = tuple[str | None, str, str | None, str | None, float, dict[str, Any]]
-
-
-def _compared(boxes: Boxes, predicted: Boxes, overlap: Floats, known: Mapping[str, float]) -> Iterator[_Told]:
+def _compared(boxes: Boxes, predicted: Boxes, overlap: Floats, known: Mapping[str, float]) -> Iterator[Told]:
     """(region, type, given, suggested, score, evidence) of one label."""
     same = np.array([[a == b for b in predicted.labels] for a in boxes.labels], dtype=bool).reshape(overlap.shape)
     # What is equal in class is matched first, so that a crowd of boxes is not read as a crowd of wrong classes.

@@ -73,6 +73,28 @@ class Finding:
         }  # fmt: skip
 
 
+#: What a detector tells of one thing: (region, type, given, suggested, score, evidence).
+Told = tuple[str | None, str, str | None, str | None, float, dict[str, Any]]
+
+
+def findings_of(
+    told: Iterable[tuple[Label, Told]],
+    control: str,
+    detector: str,
+    evidence: Mapping[int, Mapping[str, Any]] | None = None,
+) -> list[Finding]:
+    """What was told of labels as findings, surest first; `evidence` is added to that of the findings of a task."""
+    known = evidence or {}
+    found = [
+        Finding(
+            label.task, label.annotation, label.annotator, control, region, kind, given, suggested, score, detector,
+            {**why, **known.get(label.task, {})},
+        )
+        for label, (region, kind, given, suggested, score, why) in told
+    ]  # fmt: skip
+    return sorted(found, key=lambda each: (-each.score, each.task, each.annotation or 0))
+
+
 def labels_in_table(table: pl.DataFrame) -> list[Label]:
     """The rows of a label table (as `qa.agreement.current_labels` leaves it), in order of task and person.
 

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.errors import DataError
-from labelloop.geometry import rectangle_corners
+from labelloop.geometry import ellipse_rectangle, rectangle_points
 from labelloop.label_config import Control
 from labelloop.values import Region
+from qa.kinds.boxes import ELLIPSES
 from qa.kinds.kind import labels_in, under
+from qa.kinds.regions import item_of, label_of, size_of
 
 Floats = NDArray[np.float64]
-#: Control tags whose answers are read here. Ellipses are read as the rectangles about them.
+#: Control tags whose answers are read here. Ellipses are read as the rectangles along their axes.
 BOX_TAGS = ("RectangleLabels", "Rectangle", "EllipseLabels", "Ellipse")
 SPAN_TAGS = ("Labels", "HyperTextLabels")
 
@@ -67,15 +69,17 @@ class Spans:
 def read_boxes(result: Sequence[Region], control: Control) -> Boxes:
     """The boxes under a control; regions that can't be read are left out."""
     corners, rows = [], []
+    shape = ellipse_rectangle if control.tag in ELLIPSES else rectangle_points
     for region in under(result, control):
         value = region.get("value")
-        width, height = _size(region)
+        width, height = size_of(region)
         try:
-            corners.append(rectangle_corners(_as_rectangle(value), width, height))
+            corners.append(shape(value if isinstance(value, Mapping) else {}, width, height))
         except DataError:
             continue
-        named = " | ".join(sorted({str(label) for label in labels_in(region, control)}))
-        rows.append((named, str(region.get("id") or ""), _score(region), _item(region), (width, height)))
+        rows.append(
+            (label_of(region, control), str(region.get("id") or ""), _score(region), item_of(region), (width, height))
+        )
     parts = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     names, regions, scores, items, sizes = (tuple(part) for part in parts)
     return Boxes(np.array(corners, dtype=np.float64).reshape(-1, 4, 2), names, regions, scores, items, sizes)
@@ -103,36 +107,6 @@ def read_spans(result: Sequence[Region], control: Control, data: Mapping[str, An
     parts = zip(*sorted(rows), strict=True) if rows else ((), (), (), (), (), ())
     starts, ends, names, regions, scores, places = (tuple(part) for part in parts)
     return Spans(starts, ends, names, regions, scores, places, text if isinstance(text, str) else None)
-
-
-def _size(region: Region) -> tuple[float, float]:
-    width, height = region.get("original_width"), region.get("original_height")
-    if isinstance(width, int | float) and isinstance(height, int | float) and min(width, height) > 0:
-        return float(width), float(height)
-    return 100.0, 100.0
-
-
-def _item(region: Region) -> int:
-    item = region.get("item_index")
-    return item if type(item) is int else 0
-
-
-def _as_rectangle(value: Any) -> Mapping[str, Any]:
-    """An ellipse as the rectangle about it, which turns about its middle in Label Studio: upright ones only are exact."""
-    if not isinstance(value, Mapping):
-        return {}
-    if "radiusX" in value and "radiusY" in value:
-        try:
-            across, down = float(value["radiusX"]), float(value["radiusY"])
-            return {
-                "x": float(value["x"]) - across,
-                "y": float(value["y"]) - down,
-                "width": 2 * across,
-                "height": 2 * down,
-            }
-        except (KeyError, TypeError, ValueError):
-            return {}
-    return value
 
 
 def _score(region: Region) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from labelloop.label_config import Control
 from qa.issues.box_errors import SURE
-from qa.issues.finding import Finding, Label, by_task
+from qa.issues.finding import Finding, Label, Told, by_task, findings_of
 from qa.issues.placed import Spans, read_spans
 
 #: Spans that share so much of what both cover are about the same words.
@@ -31,17 +31,8 @@ def span_findings(
     """
     read = [(label, read_spans(label.result, control, label.data)) for label in labels if label.annotation in predicted]
     known = _found_shares([(spans, predicted[label.annotation]) for label, spans in read])
-    found = []
-    for label, spans in read:
-        told = (evidence or {}).get(label.task, {})
-        for region, kind, given, suggested, score, why in _compared(spans, predicted[label.annotation], known):
-            found.append(
-                Finding(
-                    label.task, label.annotation, label.annotator, control.name, region, kind, given, suggested, score,
-                    detector, {**why, **told},
-                )
-            )  # fmt: skip
-    return sorted(found, key=lambda each: (-each.score, each.task, each.annotation or 0))
+    told = ((label, each) for label, spans in read for each in _compared(spans, predicted[label.annotation], known))
+    return findings_of(told, control.name, detector, evidence)
 
 
 def spans_of_others(labels: Sequence[Label], control: Control) -> dict[int, Spans]:
@@ -77,7 +68,6 @@ def span_defects(labels: Sequence[Label], control: Control) -> list[Finding]:
 
 #: Start, end, class and place.
 _Span = tuple[int, int, str, str]
-_Told = tuple[str | None, str, str | None, str | None, float, dict[str, Any]]
 
 
 def _exact(spans: Spans) -> set[_Span]:
@@ -133,7 +123,7 @@ def _matched(spans: Spans, predicted: Spans) -> dict[int, int]:
     return matched
 
 
-def _compared(spans: Spans, predicted: Spans, known: Mapping[str, float]) -> Iterator[_Told]:
+def _compared(spans: Spans, predicted: Spans, known: Mapping[str, float]) -> Iterator[Told]:
     """(region, type, given, suggested, score, evidence) of one label."""
     matched = _matched(spans, predicted)
     for i, j in matched.items():

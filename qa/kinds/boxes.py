@@ -17,7 +17,7 @@ from qa.kinds.shapes import Boxes
 from qa.measures.box_columns import BoxColumns, box_matches
 from qa.measures.ratings import Ints
 
-_ELLIPSES = ("EllipseLabels", "Ellipse")
+ELLIPSES = ("EllipseLabels", "Ellipse")
 
 
 class _Boxes:
@@ -29,7 +29,7 @@ class _Boxes:
     judged_prefix = "class_"
 
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Boxes | None:
-        is_ellipse = control.tag in _ELLIPSES
+        is_ellipse = control.tag in ELLIPSES
         found = regions_of(result, control, ellipse_rectangle if is_ellipse else rectangle_points)
         return Boxes(np.array(found.shapes, dtype=np.float64), *found.told, is_ellipse) if found.shapes else None
 
