@@ -15,7 +15,7 @@ from labelloop.label_config import Control
 from qa.agreement.counting import Labels, Said, current_labels, labels_of, said_under
 from qa.consensus.region_votes import Drawn, Fused, quorum_of, region_consensus
 from qa.consensus.report import METHODS, SCHEMA_VERSION, consensus_report
-from qa.kinds.kind import Kind
+from qa.kinds.kind import Kind, is_untouched
 from qa.measures.ratings import Floats, Ratings, ratings_of
 
 _REGIONS = ("boxes", "polygons", "masks", "points", "spans")
@@ -118,11 +118,7 @@ def _drawn(labels: Labels, said: Said, place: int, weights: Mapping[int, float])
     at, person = int(said.place[place]), int(said.readings.annotator[place])
     accepted: frozenset[str] = frozenset()
     if labels.shown[at] >= 0:
-        accepted = frozenset(
-            str(region.get("id") or "")
-            for region in labels.results[at]
-            if region.get("origin", "prediction") == "prediction"
-        )
+        accepted = frozenset(str(region.get("id") or "") for region in labels.results[at] if is_untouched(region))
     return Drawn(person, said.readings.values[place], weights.get(person, 1.0), accepted)
 
 
@@ -130,7 +126,7 @@ def _accepted_whole(labels: Labels, said: Said, place: int) -> bool:
     """Whether a label about the task as a whole is a suggestion that its person left as it was."""
     at = int(said.place[place])
     regions = [region for region in labels.results[at] if region.get("from_name") == said.control.name]
-    return bool(labels.shown[at] >= 0) and all(region.get("origin", "prediction") == "prediction" for region in regions)
+    return bool(labels.shown[at] >= 0) and bool(regions) and all(map(is_untouched, regions))
 
 
 def trust_of(said: Said) -> dict[int, float]:

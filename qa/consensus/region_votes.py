@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from labelloop.geometry import rectangle_value
-from labelloop.masks import brush_of_pixels
+from labelloop.masks import Mask, brush_of_pixels, resized
 from qa.consensus.clusters import clusters_of, voted
 from qa.consensus.fusing import fused_mask, fused_outline, fused_point, fused_rectangle, fused_span
-from qa.kinds.shapes import Boxes, Brushed, Outlines, Points, Spans
-from qa.measures.boxes import iou_matrix
-from qa.measures.key_points import point_likeness
-from qa.measures.outline_overlap import common_areas, rings_of
+from qa.kinds.likeness import LIKENESS
+from qa.kinds.shapes import Brushed
 from qa.measures.ratings import Floats
-from qa.measures.span_matching import span_iou
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class _One:
 
 
 def _clustered(kind: str, drawn: Sequence[Drawn], whole: float) -> list[Fused]:
-    likeness, shapes, fuse = _KINDS[kind]
+    likeness, fuse = LIKENESS[kind], _FUSED[kind]
     ones: list[_One] = []
     sizes = (100.0, 100.0)
     for each in drawn:
@@ -85,11 +82,14 @@ def _clustered(kind: str, drawn: Sequence[Drawn], whole: float) -> list[Fused]:
             continue
         sizes = (getattr(reading, "width", 100.0), getattr(reading, "height", 100.0))
         items = getattr(reading, "items", None) or (0,) * len(reading.labels)
-        for shape, label, region, item in zip(shapes(reading), reading.labels, reading.regions, items, strict=True):
+        for shape, label, region, item in zip(
+            likeness.shapes(reading), reading.labels, reading.regions, items, strict=True
+        ):
             ones.append(_One(each.person, each.weight, label, item, region in each.accepted, shape))
     if not ones:
         return []
-    alike = likeness([one.shape for one in ones], sizes)
+    shapes = [one.shape for one in ones]
+    alike = likeness.alike(shapes, shapes, sizes)
     item = np.array([one.item for one in ones])
     alike = np.where(item[:, None] == item[None, :], alike, 0.0)
     found = []
@@ -113,20 +113,8 @@ def _clustered(kind: str, drawn: Sequence[Drawn], whole: float) -> list[Fused]:
     return found
 
 
-def _box_likeness(shapes: Sequence[Floats], sizes: tuple[float, float]) -> Floats:
-    corners = np.array(shapes)
-    return iou_matrix(corners, corners)
-
-
 def _fuse_boxes(shapes: Sequence[Floats], weights: Floats, sizes: tuple[float, float]) -> dict[str, Any]:
     return rectangle_value(fused_rectangle(np.array(shapes), weights).tolist(), *sizes)
-
-
-def _outline_likeness(shapes: Sequence[Floats], sizes: tuple[float, float]) -> Floats:
-    first, second = (each.ravel() for each in np.meshgrid(*[np.arange(len(shapes))] * 2, indexing="ij"))
-    common, one, other = common_areas(rings_of(list(shapes)), first, second)
-    every = one + other - common
-    return np.divide(common, every, out=np.zeros_like(common), where=every > 0).reshape(len(shapes), -1)
 
 
 def _fuse_outlines(shapes: Sequence[Floats], weights: Floats, sizes: tuple[float, float]) -> dict[str, Any]:
@@ -134,20 +122,9 @@ def _fuse_outlines(shapes: Sequence[Floats], weights: Floats, sizes: tuple[float
     return {"points": points.tolist(), "closed": True}
 
 
-def _point_likeness(shapes: Sequence[Floats], sizes: tuple[float, float]) -> Floats:
-    places = np.array(shapes)
-    first, second = (each.ravel() for each in np.meshgrid(*[np.arange(len(places))] * 2, indexing="ij"))
-    diagonal = np.full(len(first), float(np.hypot(*sizes)))
-    return np.asarray(point_likeness(places[first], places[second], diagonal)).reshape(len(places), -1)
-
-
 def _fuse_points(shapes: Sequence[Floats], weights: Floats, sizes: tuple[float, float]) -> dict[str, Any]:
     x, y = (fused_point(np.array(shapes), weights) * 100 / np.array(sizes)).tolist()
     return {"x": x, "y": y}
-
-
-def _span_likeness(shapes: Sequence[tuple[str, float, float]], sizes: tuple[float, float]) -> Floats:
-    return np.array([[span_iou(a, b) for b in shapes] for a in shapes])
 
 
 def _fuse_spans(
@@ -157,28 +134,12 @@ def _fuse_spans(
     return {"start": start, "end": end, **({"place": shapes[0][0]} if shapes[0][0] else {})}
 
 
-def _span_shapes(reading: Spans) -> list[tuple[str, float, float]]:
-    return list(zip(reading.places, reading.starts, reading.ends, strict=True))
-
-
-def _corners(reading: Boxes) -> Sequence[Floats]:
-    return list(reading.corners)
-
-
-def _rings(reading: Outlines) -> Sequence[Floats]:
-    return reading.rings
-
-
-def _places(reading: Points) -> Sequence[Floats]:
-    return list(reading.places)
-
-
-#: kind -> (likeness of every two shapes, the shapes of a reading, one value of several shapes)
-_KINDS: Mapping[str, tuple[Callable[..., Floats], Callable[..., Sequence[Any]], Callable[..., dict[str, Any]]]] = {
-    "boxes": (_box_likeness, _corners, _fuse_boxes),
-    "polygons": (_outline_likeness, _rings, _fuse_outlines),
-    "points": (_point_likeness, _places, _fuse_points),
-    "spans": (_span_likeness, _span_shapes, _fuse_spans),
+#: kind -> one value of several shapes, by their weights and the size of the image
+_FUSED: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "boxes": _fuse_boxes,
+    "polygons": _fuse_outlines,
+    "points": _fuse_points,
+    "spans": _fuse_spans,
 }
 
 
@@ -187,19 +148,30 @@ _KINDS: Mapping[str, tuple[Callable[..., Floats], Callable[..., Sequence[Any]], 
 
 def _masks(kind: str, drawn: Sequence[Drawn], whole: float) -> list[Fused]:
     """One mask for each class and image: the pixels that at least half of those who labelled the task cover."""
-    by_class: dict[tuple[int, str], list[tuple[Drawn, Any]]] = {}
+    by_class: dict[tuple[int, str], list[tuple[Drawn, Mask, bool]]] = {}
     for each in drawn:
         reading: Brushed | None = each.reading
         if reading is not None:
-            for mask, label, item in zip(reading.masks, reading.labels, reading.items, strict=True):
-                by_class.setdefault((item, label), []).append((each, mask))
+            for mask, label, item, strokes in zip(
+                reading.masks, reading.labels, reading.items, reading.strokes, strict=True
+            ):
+                by_class.setdefault((item, label), []).append((each, mask, each.accepted.issuperset(strokes)))
     found = []
     for (item, label), given in by_class.items():
-        size = (given[0][1].width, given[0][1].height)
-        same = [(who, mask) for who, mask in given if (mask.width, mask.height) == size]
-        covered = fused_mask([mask for _, mask in same], len(drawn))
+        width, height = given[0][1].width, given[0][1].height
+        covered = fused_mask([resized(mask, width, height) for _, mask, _ in given], len(drawn))
         value = {"format": "rle", "rle": brush_of_pixels(covered.pixels()) if covered is not None else []}
-        weight = sum(who.weight for who, _ in same)
-        people = tuple(sorted(who.person for who, _ in same)) if covered is not None else ()
-        found.append(Fused(value, label, item, weight / whole if whole else 0.0, len(people), 0, people))
+        weight = sum(who.weight for who, _, _ in given)
+        behind = given if covered is not None else []
+        found.append(
+            Fused(
+                value,
+                label,
+                item,
+                weight / whole if whole else 0.0,
+                len(behind),
+                sum(accepted for _, _, accepted in behind),
+                tuple(sorted(who.person for who, _, _ in behind)),
+            )
+        )
     return found

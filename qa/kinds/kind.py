@@ -25,6 +25,7 @@ __all__ = [
     "Level",
     "Ratio",
     "Readings",
+    "is_untouched",
     "labels_in",
     "no_classes",
     "nothing_judged",
@@ -152,3 +153,11 @@ def labels_in(region: Region, control: Control) -> list[Any]:
     value = region.get("value")
     found = value.get(control.value_key) if isinstance(value, Mapping) else None
     return list(found) if isinstance(found, list) else [] if found is None else [found]
+
+
+def is_untouched(region: Region) -> bool:
+    """Whether a submitted region is a suggestion that its person left as it was.
+
+    Label Studio notes "prediction", "prediction-changed" or "manual"; a region without a note was not suggested by it.
+    """
+    return region.get("origin") == "prediction"

@@ -42,17 +42,18 @@ class _Masks:
     def read(self, result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Brushed | None:
         """The masks by item and class; strokes without a pixel are nothing."""
         found = regions_of(result, control, _stroke)
-        strokes: defaultdict[tuple[int, str], list[Mask]] = defaultdict(list)
-        for mask, label, item in zip(found.shapes, found.labels, found.items, strict=True):
+        strokes: defaultdict[tuple[int, str], list[tuple[Mask, str]]] = defaultdict(list)
+        for mask, label, item, region in zip(found.shapes, found.labels, found.items, found.regions, strict=True):
             if mask.area:
-                strokes[item, label].append(mask)
+                strokes[item, label].append((mask, region))
         if not strokes:
             return None
         keys = sorted(strokes)
         return Brushed(
-            tuple(_joined(strokes[key]) for key in keys),
+            tuple(_joined([mask for mask, _ in strokes[key]]) for key in keys),
             tuple(label for _, label in keys),
             tuple(item for item, _ in keys),
+            tuple(tuple(region for _, region in strokes[key]) for key in keys),
         )
 
     def compare(self, readings: Readings) -> Compared:

@@ -49,11 +49,15 @@ class Outlines:
 
 @dataclass(frozen=True, eq=False)
 class Brushed:
-    """Brush masks, one per class and item: what several strokes of one class cover is one mask."""
+    """Brush masks, one per class and item: what several strokes of one class cover is one mask.
+
+    `strokes` are, for each mask, the ids of the regions that it is made of.
+    """
 
     masks: tuple[Mask, ...]
     labels: tuple[str, ...]
     items: tuple[int, ...]
+    strokes: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)

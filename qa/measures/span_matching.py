@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from qa.measures.ratings import Floats, Ints
+
 #: (what it lies in, start, end); spans in different places never overlap.
 Placed = tuple[str, float, float]
 
@@ -36,3 +38,22 @@ def span_iou(a: Placed, b: Placed) -> float:
     common = min(a[2], b[2]) - max(a[1], b[1])
     every = max(a[2], b[2]) - min(a[1], b[1])
     return common / every if common > 0 and every > 0 else 0.0
+
+
+def span_iou_matrix(first: Sequence[Placed], second: Sequence[Placed]) -> Floats:
+    """`span_iou` of every span of one list with every one of another, (n, m)."""
+    codes: dict[str, int] = {}
+    (a, start, end), (b, other_start, other_end) = (_columns(spans, codes) for spans in (first, second))
+    common = np.minimum(end[:, None], other_end) - np.maximum(start[:, None], other_start)
+    every = np.maximum(end[:, None], other_end) - np.minimum(start[:, None], other_start)
+    near = (common > 0) & (every > 0)
+    found: Floats = np.divide(common, every, out=np.zeros_like(common), where=near)
+    found[(start[:, None] == other_start) & (end[:, None] == other_end)] = 1.0
+    return np.where(a[:, None] == b, found, 0.0)
+
+
+def _columns(spans: Sequence[Placed], codes: dict[str, int]) -> tuple[Ints, Floats, Floats]:
+    """(code of the place, start, end) of spans."""
+    place = np.fromiter((codes.setdefault(span[0], len(codes)) for span in spans), np.int64, len(spans))
+    ends = np.array([span[1:] for span in spans], dtype=np.float64).reshape(-1, 2)
+    return place, ends[:, 0], ends[:, 1]

@@ -106,14 +106,23 @@ def test_outlines_vote_by_their_pixels() -> None:
 
 
 def test_masks_vote_pixel_by_pixel() -> None:
-    def brushed(columns: int) -> dict[str, Any]:
-        pixels = np.zeros((10, 20), dtype=bool)
-        pixels[:, :columns] = True
+    def brushed(columns: int, times: int = 1, **more: Any) -> dict[str, Any]:
+        pixels = np.zeros((10 * times, 20 * times), dtype=bool)
+        pixels[:, : columns * times] = True
         value = {"format": "rle", "rle": brush_of_pixels(pixels), "brushlabels": ["cat"]}
-        return {"id": "m", "type": "brushlabels", "value": value, "original_width": 20, "original_height": 10}
+        size = {"original_width": 20 * times, "original_height": 10 * times}
+        return {"id": "m", "type": "brushlabels", "value": value, **size, **more}
 
     task = consensus("mask", [[brushed(4)], [brushed(8)], [brushed(12)], []])
     assert pixels_of_brush(task["regions"][0]["value"]["rle"], 20, 10).sum() == 80
+    larger = consensus("mask", [[brushed(4)], [brushed(8, times=2)], [brushed(12)], []])["regions"][0]
+    assert pixels_of_brush(larger["value"]["rle"], 20, 10).sum() == 80 and larger["support"] == 3
+
+    accepted = brushed(8, origin="prediction")
+    stroke = brushed(2, origin="manual") | {"id": "n"}
+    people = [[accepted], [accepted, stroke], [brushed(8)]]
+    (told,) = consensus("mask", people, shown=2)["regions"]
+    assert (told["support"], told["anchored"]) == (3, 1), "who adds a stroke has not merely accepted"
 
 
 def test_points_and_spans_take_the_middle() -> None:

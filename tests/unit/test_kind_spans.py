@@ -16,7 +16,7 @@ from labelloop.label_config import Control, parse_label_config
 from qa.kinds.kind import Compared, Readings
 from qa.kinds.shapes import Spans
 from qa.kinds.spans import SPANS
-from qa.measures.span_matching import relaxed_matches, span_iou
+from qa.measures.span_matching import relaxed_matches, span_iou, span_iou_matrix
 
 CONFIG = parse_label_config(
     '<View><Text name="text" value="$text"/><Labels name="label" toName="text"><Label value="PER"/><Label value="ORG"/></Labels>'
@@ -139,3 +139,4 @@ def test_relaxed_matches_are_the_best_one_to_one(first: list[Any], second: list[
     few, many = sorted((first, second), key=len)
     best = max(sum(span_iou(a, b) for a, b in zip(few, order, strict=False)) for order in permutations(many, len(few)))
     assert sum(iou for _, _, iou in matched) == pytest.approx(best)
+    assert span_iou_matrix(first, second).tolist() == [[span_iou(a, b) for b in second] for a in first]

@@ -295,7 +295,7 @@ def test_each_person_s_boxes_are_drawn_in_a_layer_of_their_own_over_the_image() 
         (Outlines((np.array([[0, 0], [64, 0], [64, 48.0]]),), ("cat",), ("r",), (0,), 640, 480), "outline"),
         (Boxes(np.array([[[0, 0], [64, 0], [64, 48.0], [0, 48]]]), ("cat",), ("r",), (0,), 640, 480, True), "box"),
         (Points(np.array([[320.0, 240.0]]), ("cat",), ("r",), (0,), 640, 480), "point"),
-        (Brushed((mask_of_pixels(np.pad(np.ones((100, 100), bool), 200)),), ("cat",), (0,)), "mask"),
+        (Brushed((mask_of_pixels(np.pad(np.ones((100, 100), bool), 200)),), ("cat",), (0,), (("r",),)), "mask"),
     ],
 )
 def test_every_kind_of_region_is_drawn(value: Any, kind: str) -> None:
