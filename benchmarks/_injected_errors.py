@@ -24,6 +24,7 @@ from labelloop.label_config import LabelConfig, parse_label_config
 from qa.issues import Label, error_report
 from qa.issues.classes import RankedBy, class_findings
 from qa.issues.report import Clues
+from qa.kinds.categories import CATEGORIES
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.near_groups import near_groups
 from sync.out_of_fold import Example, text_chances
@@ -69,7 +70,9 @@ def measure_texts(
             labels[at] = others[int(source.integers(len(others)))] if noise == "uniform" else taken_for[truth[at]]
         config = _choices(names)
         made = [_label(at, _choice(label), {"text": texts[at]}) for at, label in enumerate(labels)]
-        findings = class_findings(made, config.control("topic"), _chances(texts, labels, group_of), ranked_by=ranked_by)
+        findings = class_findings(
+            made, config.control("topic"), CATEGORIES, _chances(texts, labels, group_of), ranked_by=ranked_by
+        )
         first = {each.task: each for each in findings[:n]}
         hits = set(first) & set(flipped)
         found.append(

@@ -14,18 +14,21 @@ from sqlalchemy import func, select
 
 from labelloop.errors import NotReady
 from labelloop.export_files import read_export
-from labelloop.label_config import LabelConfig, parse_label_config
+from labelloop.label_config import Control, LabelConfig, parse_label_config
 from labelloop.store import ProjectRow, Store
 from labelloop.store.tables import outcomes, revisions, signals
 from qa.agreement import current_labels
 from qa.issues import Label, error_report, labels_in_table
 from qa.issues.classes import opinions
-from qa.issues.placed import BOX_TAGS, SPAN_TAGS
+from qa.issues.placed import PLACED_KINDS
 from qa.issues.report import Clues
+from qa.issues.sets import chosen
+from qa.kinds.kind import Kind
+from qa.kinds.registry import measurable
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.ingesting.marks import META_KEY
 from sync.near_groups import near_groups
-from sync.out_of_fold import Example, text_chances
+from sync.out_of_fold import Example, SetExample, member_chances, text_chances, text_vectors
 from sync.predictions_reading import Predictions, read_predictions
 from sync.quality import labels_frame
 from sync.runtime import Runtime
@@ -88,7 +91,7 @@ def errors_in(
         skipped.append(("outliers", "the embeddings are of several lengths"))
         vectors = {}
     elif not vectors:
-        skipped.append(("outliers", "no embeddings; --predictions takes them"))
+        vectors = _vectors_of_texts(facts, config, skipped)
     if not any(each.split for each in facts.values()):
         skipped.append(("leakage", 'no task tells its split (in an export: "split" in its data)'))
     clues = Clues(
@@ -103,16 +106,35 @@ def errors_in(
     return error_report(labels, config, clues)
 
 
+def _vectors_of_texts(
+    facts: Mapping[int, TaskFacts], config: LabelConfig, skipped: list[tuple[str, str]]
+) -> dict[int, list[float]]:
+    """Embeddings of what texts tasks show; none where there is no text, with the reason."""
+    texts = {task: text for task, each in facts.items() if (text := _shown_text(each, config))}
+    if not texts:
+        skipped.append(("outliers", "no embeddings: --out-of-fold makes some of images, --predictions takes them"))
+        return {}
+    try:
+        return text_vectors(texts)
+    except NotReady as error:
+        skipped.append(("outliers", str(error)))
+        return {}
+
+
+def _shown_text(facts: TaskFacts, config: LabelConfig) -> str:
+    """What texts a task shows, together."""
+    keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
+    return "\n".join(value for key in keys if isinstance(value := facts.data.get(key), str) and value.strip())
+
+
 def _prints(facts: Mapping[int, TaskFacts], config: LabelConfig) -> dict[int, str]:
     """Fingerprints of tasks: the noted one, else of what texts it shows together."""
-    keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
     found = {}
     for task, each in facts.items():
-        texts = [value for key in keys if isinstance(value := each.data.get(key), str) and value.strip()]
         if each.fingerprint:
             found[task] = each.fingerprint
-        elif texts:
-            found[task] = text_fingerprint("\n".join(texts))
+        elif text := _shown_text(each, config):
+            found[task] = text_fingerprint(text)
     return found
 
 
@@ -126,8 +148,8 @@ def _chances(
     """By control: the given probabilities, else those of texts out of fold."""
     group_of = {task: group[0] for group in groups for task in group}
     found: dict[str, Mapping[int, Mapping[str, float]]] = {}
-    for control in config.controls:
-        if control.tag != "Choices" or control.per_region or control.attributes.get("choice") == "multiple":
+    for control, kind in measurable(config):
+        if kind.name not in ("categories", "ratings", "sets"):
             continue
         given = predictions.chances.get(control.name) or {
             task: chances
@@ -142,23 +164,50 @@ def _chances(
             skipped.append((f"confident learning of {control.name}", reason))
             continue
         try:
-            found[control.name] = text_chances(_examples(labels, control, group_of))
+            if kind.name == "sets":
+                found[control.name] = member_chances(_set_examples(labels, control, kind, group_of))
+            else:
+                found[control.name] = text_chances(_examples(labels, control, kind, group_of))
         except NotReady as error:
             skipped.append((f"confident learning of {control.name}", str(error)))
     return found
 
 
-def _examples(labels: Sequence[Label], control: Any, group_of: Mapping[int, int]) -> list[Example]:
+def _examples(labels: Sequence[Label], control: Control, kind: Kind, group_of: Mapping[int, int]) -> list[Example]:
     said: dict[int, list[str]] = defaultdict(list)
     texts: dict[int, str] = {}
-    for each in opinions(labels, control):
-        text = each.label.data.get(control.data_key)
-        if isinstance(text, str) and text.strip():
+    for each in opinions(labels, control, kind):
+        text = _text_of(each.label, control)
+        if text is not None:
             texts[each.label.task] = text
             said[each.label.task].append(each.value)
     return [
         Example(task, texts[task], _usual(values), group_of.get(task, task)) for task, values in sorted(said.items())
     ]
+
+
+def _set_examples(
+    labels: Sequence[Label], control: Control, kind: Kind, group_of: Mapping[int, int]
+) -> list[SetExample]:
+    """Texts with the classes that at least half of those who labelled them gave."""
+    said: dict[int, list[frozenset[str]]] = defaultdict(list)
+    texts: dict[int, str] = {}
+    for each in chosen(labels, control, kind):
+        text = _text_of(each.label, control)
+        if text is not None:
+            texts[each.label.task] = text
+            said[each.label.task].append(each.values)
+    found = []
+    for task, values in sorted(said.items()):
+        votes = Counter(name for each in values for name in each)
+        usual = frozenset(name for name, count in votes.items() if 2 * count >= len(values))
+        found.append(SetExample(task, texts[task], usual, group_of.get(task, task)))
+    return found
+
+
+def _text_of(label: Label, control: Control) -> str | None:
+    text = label.data.get(control.data_key)
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def _usual(values: Sequence[str]) -> str:
@@ -173,7 +222,7 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
     and marked; probabilities are not.
     """
     config = parse_label_config(project.label_config)
-    places = any(each.tag in BOX_TAGS + SPAN_TAGS for each in (*config.controls, *config.answers))
+    places = any(kind.name in PLACED_KINDS for _, kind in measurable(config))
     found, about = Predictions(), dict[int, dict[str, Any]]()
     fit: dict[int, str] = {}
     scope = store.scope(outcomes, project.project_id)

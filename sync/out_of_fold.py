@@ -1,4 +1,7 @@
-"""Class probabilities of texts by models that did not see them: near duplicates are held out together."""
+"""Texts as models see them that did not see their labels: probabilities of classes out of fold, and embeddings.
+
+Near duplicates are held out together.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from labelloop.errors import NotReady
 FOLDS = 5
 LEAST_TEXTS = 20
 _MAX_ITER = 200
+#: Width of the embeddings of texts, and how many texts there must be to say which of them is unusual.
+_WIDTH, LEAST_VECTORS = 64, 50
 NO_SKLEARN = "out-of-fold predictions of texts need scikit-learn; install the extra: pip install 'labelloop[quality]'"
 
 
@@ -24,6 +29,16 @@ class Example:
     task: int
     text: str
     label: str
+    group: Hashable
+
+
+@dataclass(frozen=True)
+class SetExample:
+    """A text with the classes that most people gave it."""
+
+    task: int
+    text: str
+    labels: frozenset[str]
     group: Hashable
 
 
@@ -65,6 +80,72 @@ def text_chances(
             for each, row in zip(held, rows.tolist(), strict=True):
                 found[each.task] = dict(zip(names, row, strict=True))
     return found
+
+
+def member_chances(
+    examples: Sequence[SetExample], *, folds: int = FOLDS, seed: int = 0, threads: int = 2
+) -> dict[int, dict[str, float]]:
+    """Task -> class -> probability that the text has the class, each by models that were trained on the other folds.
+
+    Classes are independent of each other. NotReady as `text_chances`.
+    """
+    names = sorted({name for each in examples for name in each.labels})
+    groups = len({each.group for each in examples})
+    if len(examples) < LEAST_TEXTS or not names or groups < 2:
+        raise NotReady(
+            f"out-of-fold predictions need {LEAST_TEXTS} labelled texts that are not all near duplicates; "
+            f"there are {len(examples)} in {groups} groups"
+        )
+    try:
+        from threadpoolctl import threadpool_limits
+
+        from backends.sklearn_text.pipeline import fit_members
+    except ImportError as error:
+        raise NotReady(NO_SKLEARN) from error
+    fold = group_folds(
+        ["\n".join(sorted(each.labels)) for each in examples], [each.group for each in examples], folds, seed
+    )
+    has = np.array([[name in each.labels for name in names] for each in examples])
+    found: dict[int, dict[str, float]] = {}
+    with threadpool_limits(limits=threads):
+        for number in range(folds):
+            kept, held = np.flatnonzero(fold != number).tolist(), np.flatnonzero(fold == number).tolist()
+            if not held or not kept:
+                continue
+            try:
+                predict = fit_members([examples[at].text for at in kept], has[kept], seed, _MAX_ITER)
+            except ImportError as error:
+                raise NotReady(NO_SKLEARN) from error
+            for at, row in zip(held, predict([examples[at].text for at in held]).tolist(), strict=True):
+                found[examples[at].task] = dict(zip(names, row, strict=True))
+    return found
+
+
+def text_vectors(texts: Mapping[int, str], *, seed: int = 0, threads: int = 2) -> dict[int, list[float]]:
+    """Task -> embedding of its text by latent semantic analysis (Deerwester et al. 1990), of at most 64 numbers.
+
+    NotReady with fewer than LEAST_VECTORS texts, without words, and without scikit-learn.
+    """
+    if len(texts) < LEAST_VECTORS:
+        raise NotReady(f"unusual texts are looked for among {LEAST_VECTORS} or more; there are {len(texts)}")
+    try:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise NotReady(NO_SKLEARN) from error
+    with threadpool_limits(limits=threads):
+        try:
+            words = TfidfVectorizer(sublinear_tf=True, max_features=50_000, min_df=2).fit_transform(
+                list(texts.values())
+            )
+        except ValueError as error:
+            raise NotReady(f"unusual texts can't be told: {error}") from error
+        width = min(_WIDTH, words.shape[1] - 1, words.shape[0] - 1)
+        if width < 2:
+            raise NotReady("unusual texts can't be told: hardly any word is in two of them")
+        rows = TruncatedSVD(width, random_state=seed).fit_transform(words)
+    return dict(zip(texts, rows.tolist(), strict=True))
 
 
 def group_folds(labels: Sequence[str], groups: Sequence[Hashable], folds: int, seed: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,52 @@ def fit_pipeline(texts: Sequence[str], labels: Sequence[str], seed: int, max_ite
     `features` is one of FEATURES: "hashing" keeps no vocabulary, so that its size does not grow with the texts.
     """
     from sklearn.dummy import DummyClassifier
-    from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import Pipeline
 
-    one_class = LogisticRegression(
+    several = len(set(labels)) > 1
+    last = OneVsRestClassifier(_one_class(seed, max_iter)) if several else DummyClassifier(strategy="most_frequent")
+    steps = [("features", _vectorizer(features)), ("classifier", last)]
+    return Pipeline(steps).fit(list(texts), np.array(labels, dtype=np.str_))
+
+
+def fit_members(
+    texts: Sequence[str], has: NDArray[np.bool_], seed: int, max_iter: int, features: str = "tfidf"
+) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+    """What gives the probabilities (texts, k) that new texts have each of k classes, fitted to `has` (texts, k).
+
+    Each class is a question of its own; one that all texts have, or none, is always or never given.
+    """
+    vectorizer = _vectorizer(features)
+    words = vectorizer.fit_transform(list(texts))
+    models = [
+        _one_class(seed, max_iter).fit(words, column) if 0 < column.sum() < len(column) else None for column in has.T
+    ]
+    constant = has.mean(axis=0)
+
+    def predict(new: Sequence[str]) -> NDArray[np.float64]:
+        rows = vectorizer.transform(list(new))
+        found = np.tile(constant, (len(new), 1))
+        for at, model in enumerate(models):
+            if model is not None:
+                found[:, at] = model.predict_proba(rows)[:, 1]
+        return found
+
+    return predict
+
+
+def _one_class(seed: int, max_iter: int) -> Any:
+    """The dual of a few hundred texts with thousands of features is solved in a hundredth of the multinomial's time."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(
         C=_STRENGTH,
         solver="liblinear",
         dual=True,
         class_weight="balanced",
         max_iter=max_iter,
         random_state=seed,
-    )  # the dual of a few hundred texts with thousands of features is solved in a hundredth of the multinomial's time
-    several = len(set(labels)) > 1
-    last = OneVsRestClassifier(one_class) if several else DummyClassifier(strategy="most_frequent")
-    steps = [("features", _vectorizer(features)), ("classifier", last)]
-    return Pipeline(steps).fit(list(texts), np.array(labels, dtype=np.str_))
+    )
 
 
 def _vectorizer(features: str) -> Any:

@@ -1,4 +1,4 @@
-"""Wrong classes of tasks as wholes: by probabilities of a model that did not see the label, and by the other people.
+"""Wrong classes and ratings of tasks as wholes: by probabilities of a model that did not see the label, and by other people.
 
 Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels") by cleanlab.
 """
@@ -6,7 +6,7 @@ Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estim
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from labelloop.errors import NotReady
 from labelloop.label_config import Control
 from qa.issues.finding import Finding, Label, by_task
-from qa.kinds.categories import CATEGORIES, is_unsure
+from qa.kinds.categories import sure
+from qa.kinds.kind import Kind
 
 CONFIDENT_LEARNING, CONSENSUS = "confident_learning", "consensus"
 #: Labels below this number tell nothing of how classes are confused.
@@ -31,21 +32,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Opinion:
-    """The class that one person gave a task."""
+    """The class, or the number of stars, that one person gave a task."""
 
     label: Label
     value: str
 
 
-def opinions(labels: Sequence[Label], control: Control) -> list[Opinion]:
-    """What people said under a control; nothing, "unsure" and several classes at once are no opinion."""
-    read = [(label, CATEGORIES.read(label.result, control, label.data)) for label in labels]
-    return [Opinion(label, value) for label, value in read if value in control.classes and not is_unsure(value)]
+def opinions(labels: Sequence[Label], control: Control, kind: Kind) -> list[Opinion]:
+    """What people said under a control of classes or ratings; nothing, "unsure" and several classes at once are no opinion."""
+    read = [(label, sure(kind.read(label.result, control, label.data), kind.name)) for label in labels]
+    said = [(label, f"{value:g}" if isinstance(value, float) else value) for label, value in read if value is not None]
+    return [Opinion(label, value) for label, value in said if value in control.classes or not control.classes]
 
 
 def class_findings(
     labels: Sequence[Label],
     control: Control,
+    kind: Kind,
     chances: Mapping[int, Mapping[str, float]],
     *,
     ranked_by: RankedBy = "odds",
@@ -53,9 +56,10 @@ def class_findings(
     """Labels whose class is likely wrong, each once, surest first.
 
     `chances` are a model's probabilities of the classes by task, from one that did not see the task's labels; tasks without
-    are judged by the other people alone. NotReady names the extra where cleanlab is missing.
+    are judged by the other people alone. NotReady names the extra where cleanlab is missing. A rating next to the one that others
+    gave weighs less than one that is far from it.
     """
-    said = opinions(labels, control)
+    said = opinions(labels, control, kind)
     found = {
         CONFIDENT_LEARNING: _by_model([each for each in said if each.label.task in chances], chances, ranked_by),
         CONSENSUS: _by_others(said),
@@ -64,21 +68,31 @@ def class_findings(
     for name, part in found.items():
         for row in part:
             told[id(row[0])][name] = row
-    merged = [_finding(each, control) for each in told.values()]
+    merged = [_finding(each, control, _weight_of(said, kind)) for each in told.values()]
     return sorted(merged, key=lambda each: (-each.score, each.task, each.annotation or 0))
 
 
 _Row = tuple[Opinion, str, float, dict[str, Any]]
 
 
-def _finding(told: Mapping[str, _Row], control: Control) -> Finding:
+def _weight_of(said: Sequence[Opinion], kind: Kind) -> Callable[[str, str], float]:
+    """How far apart two answers are: 1 for classes, for ratings a share of the widest there is."""
+    if kind.name != "ratings" or not said:
+        return lambda given, suggested: 1.0
+    stars = [float(each.value) for each in said]
+    widest = max(stars) - min(stars)
+    return lambda given, suggested: abs(float(given) - float(suggested)) / widest if widest else 1.0
+
+
+def _finding(told: Mapping[str, _Row], control: Control, weight: Callable[[str, str], float]) -> Finding:
     """One finding of what one or both detectors say of a label; with both, the score is that one of them is right."""
     opinion, suggested, _, _ = told.get(CONSENSUS) or next(iter(told.values()))
     label = opinion.label
     score = 1.0 - float(np.prod([1.0 - row[2] for row in told.values()]))
     evidence = {key: value for row in told.values() for key, value in row[3].items()}
     return Finding(
-        label.task, label.annotation, label.annotator, control.name, None, "wrong_class", opinion.value, suggested, score,
+        label.task, label.annotation, label.annotator, control.name, None, "wrong_class", opinion.value, suggested,
+        score * weight(opinion.value, suggested),
         "+".join(told), evidence,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ LEAST_ITEMS, MOST_ITEMS = 50, 50_000
 #: A week's classes have drifted when chance would give as much in one case of a hundred over all weeks together, and the
 #: population stability index is one that practice acts on (Siddiqi 2006, "Credit Risk Scorecards").
 DRIFT_CHANCE, DRIFT_PSI, LEAST_OF_WEEK = 0.01, 0.2, 30
+#: Classes that so many groups of duplicates conflict in are not well told apart by the guideline.
+GUIDELINE = 3
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class DataProblem:
-    """A problem of some tasks; `score` in [0, 1] orders those of one type."""
+    """A problem of some tasks; `score` in [0, 1] orders those of one type. Only conflicts are of labels, and have a cause."""
 
     type: str
     control: str | None
@@ -33,11 +35,12 @@ class DataProblem:
     tasks: tuple[int, ...]
     score: float
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    cause: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "type": self.type, "control": self.control, "key": self.key, "tasks": list(self.tasks),
-            "score": round(min(max(self.score, 0.0), 1.0), 6), "evidence": dict(self.evidence),
+            "score": round(min(max(self.score, 0.0), 1.0), 6), "cause": self.cause, "evidence": dict(self.evidence),
         }  # fmt: skip
 
 
@@ -47,32 +50,51 @@ def duplicate_problems(groups: Iterable[Sequence[int]]) -> list[DataProblem]:
     return [DataProblem("duplicate", None, f"task {row[0]}", row, 1.0, {"n": len(row)}) for row in rows]
 
 
-def conflicts(groups: Iterable[Sequence[int]], control: str, answers: Mapping[int, Sequence[str]]) -> list[DataProblem]:
-    """Groups of duplicates whose tasks got different classes, most evenly split first.
+#: What one person said of a task: (annotator, class).
+Answer = tuple[int, str]
+
+
+def conflicts(
+    groups: Iterable[Sequence[int]], control: str, answers: Mapping[int, Sequence[Answer]]
+) -> list[DataProblem]:
+    """Groups of duplicates whose tasks got different classes, most evenly split first, each with its likeliest cause.
 
     `answers` are what people said of a task; the task's own class is what most of them said. Tasks on which people of one
-    task are split evenly count with each of their classes.
+    task are split evenly count with each of their classes. It is a slip where one person gave both; else the guideline where
+    these classes are what GUIDELINE groups or more conflict in; else the content is ambiguous.
     """
     found = []
     for group in groups:
         by_class: dict[str, list[int]] = defaultdict(list)
+        by_person: dict[int, set[str]] = defaultdict(set)
         said = 0
         for task in sorted(group):
-            counts = Counter(answers.get(task, ()))
+            counts = Counter(name for _, name in answers.get(task, ()))
             most = max(counts.values(), default=0)
             said += bool(counts)
             for name in sorted(name for name, n in counts.items() if n == most):
                 by_class[name].append(task)
+            for person, name in answers.get(task, ()):
+                by_person[person].add(name)
         tasks = tuple(sorted({task for part in by_class.values() for task in part}))
         if len(tasks) < 2 or len(by_class) < 2 or all(set(part) == set(tasks) for part in by_class.values()):
             continue
         largest = max(len(part) for part in by_class.values())
+        own = any(len(names & by_class.keys()) > 1 for names in by_person.values())
         found.append(
             DataProblem(
-                "conflict", control, f"task {tasks[0]}", tasks, 1 - largest / (said + 1), {"labels": dict(by_class)}
+                "conflict", control, f"task {tasks[0]}", tasks, 1 - largest / (said + 1), {"labels": dict(by_class)},
+                "slip" if own else None,
             )
-        )
-    return sorted(found, key=lambda each: (-each.score, each.tasks))
+        )  # fmt: skip
+    often = Counter(frozenset(each.evidence["labels"]) for each in found)
+    told = [
+        replace(
+            each, cause="guideline" if often[frozenset(each.evidence["labels"])] >= GUIDELINE else "ambiguous"
+        ) if each.cause is None else each
+        for each in found
+    ]  # fmt: skip
+    return sorted(told, key=lambda each: (-each.score, each.tasks))
 
 
 def leakage(groups: Iterable[Sequence[int]], splits: Mapping[int, str]) -> list[DataProblem]:

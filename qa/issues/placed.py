@@ -1,114 +1,135 @@
-"""Boxes and spans of labels and predictions with the ids of their regions, as the detectors take them."""
+"""Regions of one label or prediction with their ids and scores, as the detectors take them: places are percents of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelloop.errors import DataError
-from labelloop.geometry import ellipse_rectangle, rectangle_points
 from labelloop.label_config import Control
+from labelloop.masks import Mask
 from labelloop.values import Region
-from qa.kinds.boxes import ELLIPSES
-from qa.kinds.kind import labels_in, under
-from qa.kinds.regions import item_of, label_of, size_of
+from qa.kinds.kind import Kind, under
+from qa.kinds.likeness import LIKENESS
+from qa.kinds.regions import PERCENT, item_of, label_of, size_of
+from qa.measures.ratings import Floats
 
-Floats = NDArray[np.float64]
-#: Control tags whose answers are read here. Ellipses are read as the rectangles along their axes.
-BOX_TAGS = ("RectangleLabels", "Rectangle", "EllipseLabels", "Ellipse")
-SPAN_TAGS = ("Labels", "HyperTextLabels")
+#: Kinds of answers whose regions are looked at.
+PLACED_KINDS = ("boxes", "polygons", "masks", "points", "spans")
 
 
 @dataclass(frozen=True, eq=False)
-class Boxes:
-    """Boxes of one task and author, with `corners` (n, 4, 2) in pixels, percents where the size is unknown.
+class Placed:
+    """The regions of one author and task under one control, one entry each.
 
-    `scores` are 1 for people; `items` the places of images in a task with several.
+    `shapes` are as `qa.kinds.likeness` takes them, those of boxes, polygons and points in percents of their image, whose `size`
+    in pixels is PERCENT where it is not known; IoU is the same in either. `scores` are 1 for people; `items` tell images of
+    one task, and nodes of a hypertext, apart. Of masks all strokes of one class are one region, named where it is a single one.
     """
 
-    corners: Floats
-    labels: tuple[str, ...]
-    regions: tuple[str, ...]
-    scores: tuple[float, ...]
-    items: tuple[int, ...]
-    sizes: tuple[tuple[float, float], ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def values(self, at: int) -> list[float]:
-        """x, y, width and height in percent of the upright box about one."""
-        low, high = self.corners[at].min(axis=0), self.corners[at].max(axis=0)
-        width, height = self.sizes[at]
-        return [
-            round(float(v), 2)
-            for v in (*(low * (100 / width, 100 / height)), *((high - low) * (100 / width, 100 / height)))
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class Spans:
-    """Spans of one task and author; `places` tell nodes of a hypertext apart."""
-
-    starts: tuple[int, ...] = ()
-    ends: tuple[int, ...] = ()
+    kind: str
+    shapes: tuple[Any, ...] = ()
     labels: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    places: tuple[str, ...] = ()
-    text: str | None = field(default=None)
+    items: tuple[Hashable, ...] = ()
+    size: tuple[float, float] = PERCENT
+    text: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, places: Sequence[int], scores: Sequence[float]) -> Placed:
+        """Some of the regions, with other scores, as nobody's."""
+        return Placed(
+            self.kind, tuple(self.shapes[at] for at in places), tuple(self.labels[at] for at in places),
+            ("",) * len(places), tuple(scores), tuple(self.items[at] for at in places), self.size, self.text,
+        )  # fmt: skip
 
-def read_boxes(result: Sequence[Region], control: Control) -> Boxes:
-    """The boxes under a control; regions that can't be read are left out."""
-    corners, rows = [], []
-    shape = ellipse_rectangle if control.tag in ELLIPSES else rectangle_points
-    for region in under(result, control):
-        value = region.get("value")
-        width, height = size_of(region)
-        try:
-            corners.append(shape(value if isinstance(value, Mapping) else {}, width, height))
-        except DataError:
-            continue
-        rows.append(
-            (label_of(region, control), str(region.get("id") or ""), _score(region), item_of(region), (width, height))
-        )
-    parts = zip(*rows, strict=True) if rows else ((), (), (), (), ())
-    names, regions, scores, items, sizes = (tuple(part) for part in parts)
-    return Boxes(np.array(corners, dtype=np.float64).reshape(-1, 4, 2), names, regions, scores, items, sizes)
+    def where(self, at: int) -> dict[str, list[float]]:
+        """Where a region lies: its "span" [start, end], its "point" [x, y], or the "box" about it [x, y, width, height]."""
+        shape = self.shapes[at]
+        if self.kind == "spans":
+            return {"span": [shape[1], shape[2]]}
+        if self.kind == "points":
+            return {"point": _rounded(shape)}
+        low, high = bounds(shape)
+        return {"box": _rounded([*low, *(high - low)])}
 
 
-def read_spans(result: Sequence[Region], control: Control, data: Mapping[str, Any]) -> Spans:
-    """The spans under a control, one for each class of a region; those without whole numbers as offsets are left out."""
-    rows = []
-    for region in under(result, control):
-        raw = region.get("value")
-        value: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-        place = ""
-        offsets = value.get("globalOffsets")
-        if isinstance(offsets, Mapping):
-            start, end = offsets.get("start"), offsets.get("end")
-        else:
-            start, end = value.get("startOffset", value.get("start")), value.get("endOffset", value.get("end"))
-            if "startOffset" in value:
-                place = f"{value.get('start')}\n{value.get('end')}"
-        if type(start) is not int or type(end) is not int:
-            continue
-        for label in labels_in(region, control):
-            rows.append((start, end, str(label), str(region.get("id") or ""), _score(region), place))
+def bounds(shape: Any) -> tuple[Floats, Floats]:
+    """((left, top), (right, bottom)) in percent of a box, a polygon or a mask."""
+    if isinstance(shape, Mask):
+        scale = np.array([100 / shape.width, 100 / shape.height])
+        x, y, width, height = shape.box
+        return np.array([x, y]) * scale, np.array([x + width, y + height]) * scale
+    return shape.min(axis=0), shape.max(axis=0)
+
+
+def alike(first: Placed, second: Placed) -> Floats:
+    """How alike every two regions are, (n, m) in [0, 1]; 0 between different items."""
+    size = second.size if first.size == PERCENT else first.size
+    scale = np.array(size) / 100 if first.kind == "points" else None
+    a, b = (each.shapes if scale is None else [shape * scale for shape in each.shapes] for each in (first, second))
+    found = LIKENESS[first.kind].alike(a, b, size)
+    return np.where(same(first.items, second.items), found, 0.0)
+
+
+def same(first: Sequence[Hashable], second: Sequence[Hashable]) -> Any:
+    """Whether every two entries are equal, (n, m)."""
+    codes: dict[Hashable, int] = {}
+    a, b = (np.array([codes.setdefault(each, len(codes)) for each in side], dtype=np.int64) for side in (first, second))
+    return a[:, None] == b[None, :]
+
+
+def placed_in(result: Sequence[Region], control: Control, kind: Kind, data: Mapping[str, Any]) -> Placed:
+    """The regions of a label under a control; those that can't be read are left out."""
+    found = list(_masks(result, control, kind) if kind.name == "masks" else _each(result, control, kind, data))
+    known = [size_of(region) for region in under(result, control) if size_of(region) != PERCENT]
     text = data.get(control.data_key) if control.object_tag == "Text" else None
-    parts = zip(*sorted(rows), strict=True) if rows else ((), (), (), (), (), ())
-    starts, ends, names, regions, scores, places = (tuple(part) for part in parts)
-    return Spans(starts, ends, names, regions, scores, places, text if isinstance(text, str) else None)
+    shapes, labels, regions, scores, items = zip(*found, strict=True) if found else ((), (), (), (), ())
+    return Placed(
+        kind.name, shapes, labels, regions, scores, items, known[0] if known else PERCENT,
+        text if isinstance(text, str) else None,
+    )  # fmt: skip
+
+
+_Row = tuple[Any, str, str, float, Hashable]
+
+
+def _each(result: Sequence[Region], control: Control, kind: Kind, data: Mapping[str, Any]) -> Iterator[_Row]:
+    """One region after the other, so that each keeps its id and score; a span of several classes is several."""
+    for region in under(result, control):
+        reading = kind.read([region], control, data)
+        if reading is None:
+            continue
+        name, score = str(region.get("id") or ""), _score(region)
+        for at, shape in enumerate(LIKENESS[kind.name].shapes(reading)):
+            if kind.name == "spans":
+                yield shape, reading.labels[at], name, score, shape[0]
+            else:
+                yield shape * (100 / np.array(size_of(region))), reading.labels[at], name, score, reading.items[at]
+
+
+def _masks(result: Sequence[Region], control: Control, kind: Kind) -> Iterator[_Row]:
+    """One mask for each class and image, as sure as the surest of its strokes."""
+    reading = kind.read(result, control, {})
+    if reading is None:
+        return
+    scores: dict[tuple[int, str], float] = {}
+    for region in under(result, control):
+        key = item_of(region), label_of(region, control)
+        scores[key] = max(scores.get(key, 0.0), _score(region))
+    for mask, label, item, strokes in zip(reading.masks, reading.labels, reading.items, reading.strokes, strict=True):
+        yield mask, label, strokes[0] if len(strokes) == 1 else "", scores[item, label], item
 
 
 def _score(region: Region) -> float:
     score = region.get("score")
     return float(score) if isinstance(score, int | float) and 0 <= score <= 1 else 1.0
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 2) for value in values]

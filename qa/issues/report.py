@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from labelloop.errors import NotReady
 from labelloop.label_config import Control, LabelConfig
-from qa.issues.box_errors import box_defects, box_findings, boxes_of_others
 from qa.issues.causes import disputed_tasks, hotspots, with_causes
 from qa.issues.classes import CONFIDENT_LEARNING, class_findings, opinions
-from qa.issues.data_problems import DataProblem, class_drift, conflicts, duplicate_problems, leakage, outliers
-from qa.issues.finding import Finding, Label, by_task
-from qa.issues.placed import BOX_TAGS, SPAN_TAGS, Boxes, Spans, read_boxes, read_spans
-from qa.issues.span_errors import span_defects, span_findings, spans_of_others
+from qa.issues.data_problems import Answer, DataProblem, class_drift, conflicts, duplicate_problems, leakage, outliers
+from qa.issues.finding import Finding, Label
+from qa.issues.placed import PLACED_KINDS, placed_in
+from qa.issues.region_errors import region_findings, regions_of_others
+from qa.issues.sets import chosen, set_findings
+from qa.issues.slips import slips
+from qa.kinds.kind import Kind
+from qa.kinds.registry import kind_of
 
 SCHEMA_VERSION = 1
 
@@ -47,11 +50,8 @@ def error_report(labels: Sequence[Label], config: LabelConfig, clues: Clues) -> 
     shares: dict[str, dict[str, float]] = {}
     disputed: dict[str, frozenset[int]] = {}
     for control in (*config.controls, *config.answers):
-        if _is_single_choice(control):
-            part: _Choices | _Places = _Choices(labels, control)
-        elif control.tag in BOX_TAGS or (control.tag in SPAN_TAGS and control.object_tag in ("Text", "HyperText")):
-            part = _Places(labels, control)
-        else:
+        part = _part_of(labels, control)
+        if part is None:
             skipped.append((f"labels of {control.name}", f"label errors of <{control.tag}> are not looked for"))
             continue
         found += part.findings(clues, skipped)
@@ -92,28 +92,44 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
     return list(kept.values())
 
 
-def _is_single_choice(control: Control) -> bool:
-    several = control.attributes.get("choice", "single").startswith("multiple")
-    return control.tag == "Choices" and not control.per_region and not several
+class _Part(Protocol):
+    """What is looked for under one control."""
+
+    def findings(self, clues: Clues, skipped: list[tuple[str, str]]) -> list[Finding]: ...
+    def problems(self, clues: Clues) -> list[DataProblem]: ...
+    def shares(self) -> dict[str, float]: ...
+    def disputed(self) -> frozenset[int]: ...
 
 
-class _Choices:
-    """Classes of tasks as wholes."""
+def _part_of(labels: Sequence[Label], control: Control) -> _Part | None:
+    """The part of a control; None for answers that are not looked at."""
+    kind = kind_of(control)
+    if kind is None:
+        return None
+    if kind.name in ("categories", "ratings"):
+        return _Classes(labels, control, kind)
+    if kind.name == "sets":
+        return _Sets(labels, control, kind)
+    return _Regions(labels, control, kind) if kind.name in PLACED_KINDS else None
 
-    def __init__(self, labels: Sequence[Label], control: Control) -> None:
-        self._labels, self._control = labels, control
-        self._said = opinions(labels, control)
-        self._answers: dict[int, list[str]] = defaultdict(list)
+
+class _Classes:
+    """Classes and ratings of tasks as wholes."""
+
+    def __init__(self, labels: Sequence[Label], control: Control, kind: Kind) -> None:
+        self._labels, self._control, self._kind = labels, control, kind
+        self._said = opinions(labels, control, kind)
+        self._answers: dict[int, list[Answer]] = defaultdict(list)
         for each in self._said:
-            self._answers[each.label.task].append(each.value)
+            self._answers[each.label.task].append((each.label.annotator, each.value))
 
     def findings(self, clues: Clues, skipped: list[tuple[str, str]]) -> list[Finding]:
         chances = clues.chances.get(self._control.name, {})
         try:
-            return class_findings(self._labels, self._control, chances)
+            return class_findings(self._labels, self._control, self._kind, chances)
         except NotReady as error:
             skipped.append((f"{CONFIDENT_LEARNING} of {self._control.name}", str(error)))
-            return class_findings(self._labels, self._control, {})
+            return class_findings(self._labels, self._control, self._kind, {})
 
     def problems(self, clues: Clues) -> list[DataProblem]:
         weeks = [(each.label.task, each.label.week, each.value) for each in self._said]
@@ -123,58 +139,75 @@ class _Choices:
         return _shares(each.value for each in self._said)
 
     def disputed(self) -> frozenset[int]:
-        return disputed_tasks(self._answers)
+        return disputed_tasks({task: [value for _, value in said] for task, said in self._answers.items()})
 
 
-class _Places:
-    """Boxes or spans."""
+class _Sets:
+    """Several classes of tasks as wholes."""
 
-    def __init__(self, labels: Sequence[Label], control: Control) -> None:
-        self._labels, self._control = labels, control
-        self._boxes = control.tag in BOX_TAGS
+    def __init__(self, labels: Sequence[Label], control: Control, kind: Kind) -> None:
+        self._control = control
+        self._said = chosen(labels, control, kind)
+        self._answers: dict[int, list[Answer]] = defaultdict(list)
+        for each in self._said:
+            self._answers[each.label.task].append((each.label.annotator, " + ".join(sorted(each.values))))
 
     def findings(self, clues: Clues, skipped: list[tuple[str, str]]) -> list[Finding]:
-        labels, control = self._labels, self._control
+        try:
+            return set_findings(self._said, self._control, clues.chances.get(self._control.name, {}))
+        except NotReady as error:
+            skipped.append((f"{CONFIDENT_LEARNING} of {self._control.name}", str(error)))
+            return set_findings(self._said, self._control, {})
+
+    def problems(self, clues: Clues) -> list[DataProblem]:
+        weeks = [(each.label.task, each.label.week, name) for each in self._said for name in sorted(each.values)]
+        return conflicts(clues.groups, self._control.name, self._answers) + class_drift(self._control.name, weeks)
+
+    def shares(self) -> dict[str, float]:
+        return _shares(name for each in self._said for name in each.values)
+
+    def disputed(self) -> frozenset[int]:
+        return disputed_tasks({task: [value for _, value in said] for task, said in self._answers.items()})
+
+
+class _Regions:
+    """Regions of images, texts and sounds."""
+
+    def __init__(self, labels: Sequence[Label], control: Control, kind: Kind) -> None:
+        self._labels, self._control, self._kind = labels, control, kind
+        self._read = [placed_in(label.result, control, kind, label.data) for label in labels]
+
+    def findings(self, clues: Clues, skipped: list[tuple[str, str]]) -> list[Finding]:
+        labels, control, kind = self._labels, self._control, self._kind
         judged = [label for label in labels if label.task in clues.regions]
         if not judged:
-            skipped.append(
-                (
-                    f"predictions of {control.name}",
-                    "no task with labels has predicted regions; name a file with --predictions",
-                )
-            )
-        if self._boxes:
-            boxes = {label.annotation: read_boxes(clues.regions[label.task], control) for label in judged}
-            return (
-                box_findings(labels, control, boxes, evidence=clues.about)
-                + box_findings(labels, control, boxes_of_others(labels, control), detector="consensus")
-                + box_defects(labels, control)
-            )
-        spans = {label.annotation: read_spans(clues.regions[label.task], control, label.data) for label in judged}
+            reason = "no task with labels has predicted regions; --out-of-fold makes some, --predictions reads a file"
+            skipped.append((f"predictions of {control.name}", reason))
+        predicted = {
+            label.annotation: placed_in(clues.regions[label.task], control, kind, label.data) for label in judged
+        }
         return (
-            span_findings(labels, control, spans, evidence=clues.about)
-            + span_findings(labels, control, spans_of_others(labels, control), detector="consensus")
-            + span_defects(labels, control)
+            region_findings(labels, control, kind, predicted, evidence=clues.about)
+            + region_findings(labels, control, kind, regions_of_others(labels, control, kind), detector="consensus")
+            + slips(labels, control, kind)
         )
 
     def problems(self, clues: Clues) -> list[DataProblem]:
-        rows = [(label.task, label.week, name) for label in self._labels for name in self._read(label).labels]
+        rows = [
+            (label.task, label.week, name)
+            for label, placed in zip(self._labels, self._read, strict=True)
+            for name in placed.labels
+        ]
         return class_drift(self._control.name, rows)
 
-    def _read(self, label: Label) -> Boxes | Spans:
-        if self._boxes:
-            return read_boxes(label.result, self._control)
-        return read_spans(label.result, self._control, label.data)
-
     def shares(self) -> dict[str, float]:
-        return _shares(name for label in self._labels for name in self._read(label).labels)
+        return _shares(name for placed in self._read for name in placed.labels)
 
     def disputed(self) -> frozenset[int]:
         """Tasks on which people do not even count the same number of each class."""
-        said = {
-            task: [tuple(sorted(Counter(self._read(label).labels).items())) for label in group]
-            for task, group in by_task(self._labels).items()
-        }
+        said: dict[int, list[Any]] = defaultdict(list)
+        for label, placed in zip(self._labels, self._read, strict=True):
+            said[label.task].append(tuple(sorted(Counter(placed.labels).items())))
         return disputed_tasks(said)
 
 

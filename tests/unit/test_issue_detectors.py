@@ -14,15 +14,18 @@ from scipy.stats import chi2_contingency
 
 from labelloop.errors import NotReady
 from labelloop.label_config import Control, parse_label_config
+from labelloop.masks import brush_of_pixels
 from qa.issues import Label, error_report
-from qa.issues.box_errors import box_defects, box_findings, boxes_of_others
 from qa.issues.causes import disputed_tasks, hotspots, with_causes
 from qa.issues.classes import class_findings, suspicious
 from qa.issues.data_problems import class_drift, conflicts, leakage, neighbour_distance, outliers, stability_index
 from qa.issues.finding import Finding
-from qa.issues.placed import read_boxes, read_spans
+from qa.issues.placed import placed_in
+from qa.issues.region_errors import region_findings, regions_of_others
 from qa.issues.report import Clues
-from qa.issues.span_errors import span_defects, span_findings, spans_of_others
+from qa.issues.sets import chosen, set_findings
+from qa.issues.slips import slips
+from qa.kinds.registry import kind_of
 
 AT = datetime(2026, 11, 2, 12, tzinfo=UTC)
 CONFIG = parse_label_config(
@@ -31,7 +34,19 @@ CONFIG = parse_label_config(
     '<RectangleLabels name="box" toName="image"><Label value="cell"/><Label value="plate"/></RectangleLabels>'
     '<Labels name="ner" toName="text"><Label value="PER"/><Label value="ORG"/></Labels></View>'
 )
+OTHERS = parse_label_config(
+    '<View><Text name="text" value="$text"/><Image name="image" value="$image"/>'
+    '<PolygonLabels name="outline" toName="image"><Label value="cell"/><Label value="plate"/></PolygonLabels>'
+    '<BrushLabels name="mask" toName="image"><Label value="cell"/><Label value="plate"/></BrushLabels>'
+    '<KeyPointLabels name="point" toName="image"><Label value="eye"/><Label value="ear"/></KeyPointLabels>'
+    '<Choices name="tags" toName="text" choice="multiple"><Choice value="x"/><Choice value="y"/><Choice value="z"/></Choices>'
+    '<Taxonomy name="tree" toName="text"><Choice value="A"><Choice value="B"/><Choice value="C"/></Choice></Taxonomy>'
+    '<Rating name="stars" toName="text"/><Pairwise name="better" toName="text,image"/></View>'
+)
 MOOD, BOX, NER = (CONFIG.control(name) for name in ("mood", "box", "ner"))
+KINDS: Any = {
+    control.name: kind_of(control) for config in (CONFIG, OTHERS) for control in (*config.controls, *config.answers)
+}
 
 
 def label(task: int, who: int, *regions: dict[str, Any], text: str = "", at: datetime = AT) -> Label:
@@ -52,12 +67,24 @@ def span(name: str, of: str, start: int, end: int, score: float | None = None) -
     return {"id": name, "from_name": "ner", "type": "labels", "value": value, "score": score}
 
 
+def found_by(control: Control, labels: list[Label], seen: list[dict[str, Any]]) -> list[Finding]:
+    kind = KINDS[control.name]
+    return region_findings(
+        labels, control, kind, {each.annotation: placed_in(seen, control, kind, each.data) for each in labels}
+    )
+
+
 def boxes_by(labels: list[Label], seen: list[dict[str, Any]]) -> list[Finding]:
-    return box_findings(labels, BOX, {each.annotation: read_boxes(seen, BOX) for each in labels})
+    return found_by(BOX, labels, seen)
 
 
 def spans_by(labels: list[Label], seen: list[dict[str, Any]]) -> list[Finding]:
-    return span_findings(labels, NER, {each.annotation: read_spans(seen, NER, {}) for each in labels})
+    return found_by(NER, labels, seen)
+
+
+def by_others(control: Control, labels: list[Label]) -> list[Finding]:
+    kind = KINDS[control.name]
+    return region_findings(labels, control, kind, regions_of_others(labels, control, kind), detector="consensus")
 
 
 def told(findings: list[Finding]) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -71,7 +98,7 @@ def test_one_person_against_all_others_is_found_without_a_model() -> None:
     labels = [label(1, who, mood("good")) for who in (1, 2, 3)] + [label(1, 4, mood("bad"))]
     labels += [label(2, 1, mood("good")), label(2, 2, mood("bad"))]  # nobody can tell which of two is wrong
     labels += [label(3, who, mood("good")) for who in (1, 2)] + [label(3, 3, mood("Unsure"))]
-    (found,) = class_findings(labels, MOOD, {})
+    (found,) = class_findings(labels, MOOD, KINDS["mood"], {})
     assert (found.task, found.annotator, found.given, found.suggested) == (1, 4, "bad", "good")
     assert found.score == pytest.approx(3 / 4) and found.evidence == {"others": {"good": 3}}
 
@@ -80,9 +107,9 @@ def test_a_model_and_the_others_together_are_surer_than_either() -> None:
     labels = [label(task, 1, mood("good" if task % 2 else "bad")) for task in range(40)]
     chances = {task: {"good": 0.9, "bad": 0.1} if task % 2 else {"good": 0.1, "bad": 0.9} for task in range(40)}
     chances[1] = {"good": 0.05, "bad": 0.95}
-    (alone,) = class_findings(labels, MOOD, chances)
+    (alone,) = class_findings(labels, MOOD, KINDS["mood"], chances)
     assert (alone.task, alone.suggested, alone.detector) == (1, "bad", "confident_learning")
-    both = class_findings([*labels, label(1, 2, mood("bad")), label(1, 3, mood("bad"))], MOOD, chances)
+    both = class_findings([*labels, label(1, 2, mood("bad")), label(1, 3, mood("bad"))], MOOD, KINDS["mood"], chances)
     assert (both[0].task, both[0].annotator, both[0].detector) == (1, 1, "confident_learning+consensus")
     assert both[0].score > alone.score
 
@@ -118,7 +145,9 @@ def test_what_can_be_wrong_with_a_box_is_told_apart() -> None:
     both = label(1, 1, box("a", "cell", 10, 10, 20, 20), box("b", "cell", 70, 70, 20, 20))
     assert told(boxes_by([both], seen)) == [("extra", "b", "cell", None)]
     assert told(boxes_by([label(1, 1)], [box("", "cell", 10, 10, 20, 20, score=0.3)])) == [], "too unsure to say so"
-    assert box_findings([label(1, 1, box("a", "cell", 1, 1, 5, 5))], BOX, {}) == [], "nothing to judge by"
+    assert region_findings([label(1, 1, box("a", "cell", 1, 1, 5, 5))], BOX, KINDS["box"], {}) == [], (
+        "nothing to judge by"
+    )
 
 
 def test_a_neighbour_of_the_other_class_is_no_wrong_class() -> None:
@@ -139,16 +168,16 @@ def test_extra_boxes_weigh_less_where_the_model_does_not_know_the_class() -> Non
 def test_others_judge_a_person_by_what_most_of_them_drew() -> None:
     one = box("a", "cell", 10, 10, 20, 20)
     labels = [label(1, 1, one), label(1, 2, one), label(1, 3)]
-    found = box_findings(labels, BOX, boxes_of_others(labels, BOX), detector="consensus")
+    found = by_others(BOX, labels)
     assert [(each.annotator, each.type, each.detector) for each in found] == [(3, "missing", "consensus")]
     split = [
         label(1, who, box("a", of, 10, 10, 20, 20))
         for who, of in ((1, "cell"), (2, "plate"), (3, "cell"), (4, "plate"))
     ]
-    assert box_findings(split, BOX, boxes_of_others(split, BOX)) == [], "people differ: nobody is wrong"
+    assert by_others(BOX, split) == [], "people differ: nobody is wrong"
     alone = [label(1, 1, one), label(1, 2), label(1, 3), label(1, 4)]
-    assert told(box_findings(alone, BOX, boxes_of_others(alone, BOX))) == [("extra", "a", "cell", None)]
-    assert boxes_of_others(labels[:2], BOX) == {}, "of two people nobody knows who is right"
+    assert told(by_others(BOX, alone)) == [("extra", "a", "cell", None)]
+    assert regions_of_others(labels[:2], BOX, KINDS["box"]) == {}, "of two people nobody knows who is right"
 
 
 def test_slips_of_the_hand_need_no_model() -> None:
@@ -156,7 +185,7 @@ def test_slips_of_the_hand_need_no_model() -> None:
         1, 1, box("a", "cell", 10, 10, 20, 20), box("b", "cell", 10, 10, 20, 20), box("c", "cell", 40, 40, 0, 5),
         box("d", "cell", 95, 40, 20, 5), box("e", "plate", 50, 60, 0.1, 5), box("f", "plate", 10, 10, 20, 20),
     )  # fmt: skip
-    found = {each.region: (each.type, each.cause) for each in box_defects([drawn], BOX)}
+    found = {each.region: (each.type, each.cause) for each in slips([drawn], BOX, KINDS["box"])}
     assert found == {
         "b": ("duplicate", "ui"), "c": ("extra", "ui"), "d": ("low_overlap", "ui"), "e": ("extra", "ui"),
     }  # fmt: skip
@@ -183,28 +212,188 @@ def test_others_judge_spans_too_and_slips_need_no_model() -> None:
         label(1, 2, span("b", "PER", 0, 8)),
         label(1, 3, span("c", "PER", 0, 7)),
     ]
-    found = span_findings(labels, NER, spans_of_others(labels, NER), detector="consensus")
+    found = by_others(NER, labels)
     assert [(each.annotator, each.type) for each in found] == [(3, "boundary")]
     apart = [label(1, who, span("a", "PER", 0, 5 + who)) for who in range(4)]
-    assert span_findings(apart, NER, spans_of_others(apart, NER)) == [], "each has other boundaries: nobody is wrong"
+    assert by_others(NER, apart) == [], "each has other boundaries: nobody is wrong"
     drawn = label(
         1, 1, span("a", "PER", 0, 3), span("b", "PER", 0, 3), span("c", "PER", 4, 4), span("d", "PER", 3, 7),
         span("e", "ORG", 7, 8), span("f", "ORG", 1, 2), span("g", "ORG", 10, 11), text="Ann Lee, a B",
     )  # fmt: skip
-    slips = {each.region: each.type for each in span_defects([drawn], NER)}
-    assert slips == {"b": "duplicate", "c": "extra", "d": "boundary", "e": "extra", "f": "boundary", "g": "extra"}
+    alone = {each.region: each.type for each in slips([drawn], NER, KINDS["ner"])}
+    assert alone == {"b": "duplicate", "c": "extra", "d": "boundary", "e": "extra", "f": "boundary", "g": "extra"}
+
+
+# -- other regions -------------------------------------------------------------------------------------------------
+
+
+def outline(name: str, of: str, x: float, y: float, side: float, score: float | None = None) -> dict[str, Any]:
+    points = [[x, y], [x + side, y], [x + side, y + side], [x, y + side]]
+    value = {"points": points, "polygonlabels": [of]}
+    return {"id": name, "from_name": "outline", "type": "polygonlabels", "value": value, "score": score}
+
+
+def brushed(
+    name: str, of: str, x: int, y: int, side: int, score: float | None = None, scale: int = 1
+) -> dict[str, Any]:
+    pixels = np.zeros((100 * scale, 100 * scale), dtype=bool)
+    pixels[y * scale : (y + side) * scale, x * scale : (x + side) * scale] = True
+    value = {"format": "rle", "rle": brush_of_pixels(pixels), "brushlabels": [of]}
+    size = {"original_width": 100 * scale, "original_height": 100 * scale}
+    return {"id": name, "from_name": "mask", "type": "brushlabels", "value": value, "score": score, **size}
+
+
+def point(name: str, of: str, x: float, y: float, score: float | None = None) -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 1, "keypointlabels": [of]}
+    return {"id": name, "from_name": "point", "type": "keypointlabels", "value": value, "score": score}
+
+
+@pytest.mark.parametrize("make", [outline, brushed])
+def test_outlines_and_masks_are_judged_as_boxes_are(make: Any) -> None:
+    control = OTHERS.control("outline" if make is outline else "mask")
+    seen = [make("", "cell", 10, 10, 20, 0.9)]
+    assert told(found_by(control, [label(1, 1, make("a", "cell", 11, 10, 20))], seen)) == []
+    assert told(found_by(control, [label(1, 1)], seen)) == [("missing", None, None, "cell")]
+    assert told(found_by(control, [label(1, 1, make("a", "plate", 11, 10, 20))], seen)) == [
+        ("wrong_class", "a", "plate", "cell")
+    ]
+    assert told(found_by(control, [label(1, 1, make("a", "cell", 22, 10, 20))], seen)) == [
+        ("low_overlap", "a", "cell", "cell")
+    ]
+    both = label(1, 1, make("a", "cell", 10, 10, 20), make("b", "plate", 70, 70, 20))
+    (extra,) = found_by(control, [both], seen)
+    assert (extra.type, extra.region, extra.evidence["box"]) == ("extra", "b", [70, 70, 20, 20])
+    twice = label(1, 1, make("a", "cell", 10, 10, 20), make("b", "cell", 10, 10, 20))
+    assert [each.type for each in slips([twice], control, KINDS[control.name])] == (
+        ["duplicate"] if make is outline else []
+    )
+
+
+def test_masks_of_other_sizes_are_compared_and_strokes_are_one() -> None:
+    control = OTHERS.control("mask")
+    seen = [brushed("", "cell", 10, 10, 20, 0.9, scale=2)]
+    assert told(found_by(control, [label(1, 1, brushed("a", "cell", 10, 10, 20))], seen)) == []
+    strokes = label(1, 1, brushed("a", "cell", 10, 10, 10), brushed("b", "cell", 60, 60, 30))
+    assert told(found_by(control, [strokes], seen)) == [("missing", None, None, "cell"), ("extra", None, "cell", None)]
+
+
+def test_points_are_judged_by_how_near_they_lie() -> None:
+    control = OTHERS.control("point")
+    seen = [point("", "eye", 40, 40, 0.9)]
+    assert told(found_by(control, [label(1, 1, point("a", "eye", 43, 40))], seen)) == []
+    assert told(found_by(control, [label(1, 1, point("a", "ear", 43, 40))], seen)) == [
+        ("wrong_class", "a", "ear", "eye")
+    ]
+    assert told(found_by(control, [label(1, 1, point("a", "eye", 52, 40))], seen)) == [
+        ("low_overlap", "a", "eye", "eye")
+    ]
+    assert [each[0] for each in told(found_by(control, [label(1, 1, point("a", "eye", 90, 90))], seen))] == [
+        "missing", "extra",
+    ]  # fmt: skip
+    drawn = label(
+        1,
+        1,
+        point("a", "eye", 50, 50),
+        point("b", "eye", 50, 50.01),
+        point("c", "eye", 51, 50),
+        point("d", "eye", 120, 5),
+    )
+    assert [(each.region, each.type) for each in slips([drawn], control, KINDS["point"])] == [
+        ("b", "duplicate"), ("d", "extra"),
+    ]  # fmt: skip
+
+
+def test_a_prediction_without_the_size_of_the_image_is_compared_all_the_same() -> None:
+    sized = {"original_width": 640, "original_height": 480}
+    drawn = label(1, 1, box("a", "cell", 10, 10, 20, 20) | sized)
+    assert boxes_by([drawn], [box("", "cell", 10, 10, 20, 20, score=0.9)]) == []
+    control = OTHERS.control("point")
+    assert found_by(control, [label(1, 1, point("a", "eye", 40, 40) | sized)], [point("", "eye", 40, 40, 0.9)]) == []
+
+
+# -- several classes, and ratings ----------------------------------------------------------------------------------
+
+
+def tags(*names: str) -> dict[str, Any]:
+    return {"from_name": "tags", "to_name": "text", "type": "choices", "value": {"choices": list(names)}}
+
+
+def of_sets(name: str, labels: list[Label], chances: dict[int, dict[str, float]] | None = None) -> list[Finding]:
+    control = OTHERS.control(name)
+    return set_findings(chosen(labels, control, KINDS[name]), control, chances or {})
+
+
+def test_others_tell_which_class_is_missing_and_which_is_too_many() -> None:
+    labels = [label(1, who, tags("x", "y")) for who in (1, 2)] + [label(1, 3, tags("x")), label(2, 1, tags("z"))]
+    (found,) = of_sets("tags", labels)
+    assert (found.annotator, found.type, found.given, found.suggested) == (3, "missing", None, "y")
+    assert found.evidence == {"others_with_it": 2, "others": 2} and found.score == pytest.approx(2 / 3)
+    labels = [label(1, who, tags("x")) for who in (1, 2, 3)] + [label(1, 4, tags("x", "z")), label(1, 5)]
+    assert told(of_sets("tags", labels)) == [("extra", None, "z", None), ("missing", None, None, "x")]
+    swapped = [label(1, who, tags("x")) for who in (1, 2)] + [label(1, 3, tags("y"))]
+    assert told(of_sets("tags", swapped)) == [("wrong_class", None, "y", "x")]
+    assert of_sets("tags", [label(1, 1, tags("x")), label(1, 2, tags("y"))]) == [], "nobody knows which is right"
+    paths = [
+        label(1, who, {"from_name": "tree", "type": "taxonomy", "value": {"taxonomy": [["A", leaf]]}})
+        for who, leaf in ((1, "B"), (2, "B"), (3, "C"))
+    ]
+    assert told(of_sets("tree", paths)) == [("wrong_class", None, "A / C", "A / B")]
+
+
+def test_a_model_tells_class_by_class() -> None:
+    source = np.random.default_rng(0)
+    labels, chances, wrong = [], {}, {}
+    for task in range(600):
+        truth = {name for name in "xyz" if source.random() < 0.4} or {"x"}
+        chances[task] = {
+            name: float(np.clip(0.85 * (name in truth) + 0.08 + source.normal(0, 0.05), 0, 1)) for name in "xyz"
+        }
+        if task % 10 == 0:
+            name = "xyz"[task // 10 % 3]
+            wrong[task] = ("extra", name) if name not in truth else ("missing", name)
+            truth ^= {name}
+        labels.append(label(task, 1, tags(*sorted(truth))))
+    found = of_sets("tags", labels, chances)
+    right = [each for each in found if wrong.get(each.task) == (each.type, each.suggested or each.given)]
+    # Confident learning removes as many as it estimates to be wrong, which errs on the side of fewer.
+    assert len(right) >= 0.95 * len(found) and len(right) >= 0.5 * len(wrong)
+
+
+def test_a_rating_next_to_that_of_the_others_weighs_less() -> None:
+    def stars(n: int) -> dict[str, Any]:
+        return {"from_name": "stars", "type": "rating", "value": {"rating": n}}
+
+    (control,) = (each for each in OTHERS.answers if each.name == "stars")
+    labels = [label(task, who, stars(5)) for task in (1, 2) for who in (1, 2, 3)]
+    labels += [label(1, 4, stars(4)), label(2, 4, stars(1))]
+    found = class_findings(labels, control, KINDS["stars"], {})
+    assert [(each.task, each.given, each.suggested, each.score) for each in found] == [
+        (2, "1", "5", pytest.approx(3 / 4)), (1, "4", "5", pytest.approx(3 / 16)),
+    ]  # fmt: skip
 
 
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
 def test_duplicates_conflict_when_their_classes_differ() -> None:
-    answers = {1: ["good"], 2: ["bad"], 3: ["good", "good", "bad"], 4: ["good"], 5: ["good"], 6: ["good", "bad"]}
+    said = {1: ["good"], 2: ["bad"], 3: ["good", "good", "bad"], 4: ["good"], 5: ["good"], 6: ["good", "bad"]}
+    answers = {task: [(who + task, name) for who, name in enumerate(names)] for task, names in said.items()}
     found = conflicts([[1, 2], [3, 4], [4, 5], [5, 6], [7, 8]], "mood", answers)
     assert [(each.tasks, each.evidence["labels"]) for each in found] == [
         ((1, 2), {"good": [1], "bad": [2]}),
         ((5, 6), {"good": [5, 6], "bad": [6]}),
     ]
+
+
+def test_why_duplicates_conflict() -> None:
+    pairs = [[task, task + 1] for task in range(0, 8, 2)]
+    answers = {task: [(task, "bad" if task % 2 else "good")] for task in range(8)}
+    assert {each.cause for each in conflicts(pairs, "mood", answers)} == {"guideline"}, (
+        "four groups, the same two classes"
+    )
+    assert {each.cause for each in conflicts(pairs[:2], "mood", answers)} == {"ambiguous"}
+    (own,) = conflicts([[0, 1]], "mood", {0: [(5, "good")], 1: [(5, "bad")]})
+    assert own.cause == "slip", "one person gave both"
 
 
 def test_groups_in_several_splits_leak() -> None:
@@ -292,6 +481,6 @@ def test_a_report_survives_broken_regions_and_says_what_it_skips() -> None:
     assert empty["findings"] == [] and {each["detector"] for each in empty["skipped"]} == {
         "predictions of box", "predictions of ner",
     }  # fmt: skip
-    rating = parse_label_config('<View><Text name="text" value="$text"/><Rating name="stars" toName="text"/></View>')
-    (skipped,) = error_report([], rating, Clues())["skipped"]
-    assert "<Rating>" in skipped["reason"] and isinstance(rating.answers[0], Control)
+    number = parse_label_config('<View><Text name="text" value="$text"/><Number name="age" toName="text"/></View>')
+    (skipped,) = error_report([], number, Clues())["skipped"]
+    assert "<Number>" in skipped["reason"] and isinstance(number.answers[0], Control)
