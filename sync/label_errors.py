@@ -28,7 +28,7 @@ from qa.kinds.registry import measurable
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.ingesting.marks import META_KEY
 from sync.near_groups import near_groups
-from sync.out_of_fold import Example, SetExample, member_chances, text_chances, text_vectors
+from sync.out_of_fold import Example, SetExample, member_chances, text_chances
 from sync.predictions_reading import Predictions, read_predictions
 from sync.quality import labels_frame
 from sync.runtime import Runtime
@@ -90,8 +90,9 @@ def errors_in(
     if len({len(vector) for vector in vectors.values()}) > 1:
         skipped.append(("outliers", "the embeddings are of several lengths"))
         vectors = {}
-    elif not vectors:
-        vectors = _vectors_of_texts(facts, config, skipped)
+    texts = {} if vectors else {task: text for task, each in facts.items() if (text := _shown_text(each, config))}
+    if not vectors and not texts:
+        skipped.append(("outliers", "no embeddings: --out-of-fold makes some of images, --predictions takes them"))
     if not any(each.split for each in facts.values()):
         skipped.append(("leakage", 'no task tells its split (in an export: "split" in its data)'))
     clues = Clues(
@@ -101,24 +102,10 @@ def errors_in(
         groups=groups,
         splits={task: each.split for task, each in facts.items() if each.split},
         vectors=vectors,
+        texts=texts,
         skipped=skipped,
     )
     return error_report(labels, config, clues)
-
-
-def _vectors_of_texts(
-    facts: Mapping[int, TaskFacts], config: LabelConfig, skipped: list[tuple[str, str]]
-) -> dict[int, list[float]]:
-    """Embeddings of what texts tasks show; none where there is no text, with the reason."""
-    texts = {task: text for task, each in facts.items() if (text := _shown_text(each, config))}
-    if not texts:
-        skipped.append(("outliers", "no embeddings: --out-of-fold makes some of images, --predictions takes them"))
-        return {}
-    try:
-        return text_vectors(texts)
-    except NotReady as error:
-        skipped.append(("outliers", str(error)))
-        return {}
 
 
 def _shown_text(facts: TaskFacts, config: LabelConfig) -> str:

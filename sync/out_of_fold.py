@@ -1,7 +1,4 @@
-"""Texts as models see them that did not see their labels: probabilities of classes out of fold, and embeddings.
-
-Near duplicates are held out together.
-"""
+"""Class probabilities of texts by models that did not see them: near duplicates are held out together."""
 
 from __future__ import annotations
 
@@ -17,8 +14,6 @@ from labelloop.errors import NotReady
 FOLDS = 5
 LEAST_TEXTS = 20
 _MAX_ITER = 200
-#: Width of the embeddings of texts, and how many texts there must be to say which of them is unusual.
-_WIDTH, LEAST_VECTORS = 64, 50
 NO_SKLEARN = "out-of-fold predictions of texts need scikit-learn; install the extra: pip install 'labelloop[quality]'"
 
 
@@ -119,33 +114,6 @@ def member_chances(
             for at, row in zip(held, predict([examples[at].text for at in held]).tolist(), strict=True):
                 found[examples[at].task] = dict(zip(names, row, strict=True))
     return found
-
-
-def text_vectors(texts: Mapping[int, str], *, seed: int = 0, threads: int = 2) -> dict[int, list[float]]:
-    """Task -> embedding of its text by latent semantic analysis (Deerwester et al. 1990), of at most 64 numbers.
-
-    NotReady with fewer than LEAST_VECTORS texts, without words, and without scikit-learn.
-    """
-    if len(texts) < LEAST_VECTORS:
-        raise NotReady(f"unusual texts are looked for among {LEAST_VECTORS} or more; there are {len(texts)}")
-    try:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise NotReady(NO_SKLEARN) from error
-    with threadpool_limits(limits=threads):
-        try:
-            words = TfidfVectorizer(sublinear_tf=True, max_features=50_000, min_df=2).fit_transform(
-                list(texts.values())
-            )
-        except ValueError as error:
-            raise NotReady(f"unusual texts can't be told: {error}") from error
-        width = min(_WIDTH, words.shape[1] - 1, words.shape[0] - 1)
-        if width < 2:
-            raise NotReady("unusual texts can't be told: hardly any word is in two of them")
-        rows = TruncatedSVD(width, random_state=seed).fit_transform(words)
-    return dict(zip(texts, rows.tolist(), strict=True))
 
 
 def group_folds(labels: Sequence[str], groups: Sequence[Hashable], folds: int, seed: int) -> NDArray[np.int64]:

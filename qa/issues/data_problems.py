@@ -14,6 +14,7 @@ from labelloop.errors import NotReady
 
 Floats = NDArray[np.float64]
 
+NO_SKLEARN = "unusual texts need scikit-learn; install the extra: pip install 'labelloop[quality]'"
 #: Neighbours whose mean distance tells how lonely an item is; and how far beyond the quartiles is far out (Tukey 1977).
 NEIGHBOURS, FAR_OUT = 10, 3.0
 LEAST_ITEMS, MOST_ITEMS = 50, 50_000
@@ -22,7 +23,6 @@ LEAST_ITEMS, MOST_ITEMS = 50, 50_000
 DRIFT_CHANCE, DRIFT_PSI, LEAST_OF_WEEK = 0.01, 0.2, 30
 #: Classes that so many groups of duplicates conflict in are not well told apart by the guideline.
 GUIDELINE = 3
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,39 @@ def outliers(tasks: Sequence[int], vectors: Floats) -> list[DataProblem]:
 
     NotReady with fewer than LEAST_ITEMS or more than MOST_ITEMS tasks.
     """
-    if not LEAST_ITEMS <= len(tasks) <= MOST_ITEMS:
-        raise NotReady(f"outliers need {LEAST_ITEMS} to {MOST_ITEMS} embeddings; there are {len(tasks)}")
-    distance = neighbour_distance(vectors)
+    _check_count(len(tasks), "embeddings")
+    return _far_out(tasks, neighbour_distance(vectors), FAR_OUT)
+
+
+def outlying_texts(texts: Mapping[int, str]) -> list[DataProblem]:
+    """Tasks whose text, by task, has little in common with those most like it, furthest first.
+
+    Likeness is the cosine of parts of words weighed by TF-IDF. It is bounded by nothing in common, so that its inner fence
+    takes the place of the outer one. NotReady with fewer than LEAST_ITEMS or more than MOST_ITEMS texts, and without
+    scikit-learn.
+    """
+    _check_count(len(texts), "texts")
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError as error:
+        raise NotReady(NO_SKLEARN) from error
+    parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, dtype=np.float32)
+    try:
+        words = parts.fit_transform(list(texts.values()))
+    except ValueError as error:
+        raise NotReady(f"unusual texts can't be told: {error}") from error
+    return _far_out(list(texts), _neighbour_distance(words, NEIGHBOURS, 256), FAR_OUT / 2)
+
+
+def _check_count(count: int, what: str) -> None:
+    if not LEAST_ITEMS <= count <= MOST_ITEMS:
+        raise NotReady(f"outliers need {LEAST_ITEMS} to {MOST_ITEMS} {what}; there are {count}")
+
+
+def _far_out(tasks: Sequence[int], distance: Floats, fence: float) -> list[DataProblem]:
+    """What lies more than `fence` times the range of the quartiles beyond them."""
     low, high = np.percentile(distance, (25, 75)).tolist()
-    limit = high + FAR_OUT * (high - low)
+    limit = high + fence * (high - low)
     far = [at for at in np.argsort(-distance, kind="stable").tolist() if distance[at] > max(limit, 1e-9)]
     return [
         DataProblem(
@@ -136,13 +164,22 @@ def outliers(tasks: Sequence[int], vectors: Floats) -> list[DataProblem]:
 def neighbour_distance(vectors: Floats, neighbours: int = NEIGHBOURS) -> Floats:
     """Of each vector (n, width) the mean cosine distance to its nearest others, (n,)."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    k = min(neighbours, len(unit) - 1)
-    found = np.zeros(len(unit))
-    for first in range(0, len(unit), _BLOCK):
-        near = unit[first : first + _BLOCK] @ unit.T
+    return _neighbour_distance(
+        np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), neighbours, 1024
+    )
+
+
+def _neighbour_distance(unit: Any, neighbours: int, block: int) -> Floats:
+    """The same of vectors of length 1, dense or sparse; `block` rows are compared with all at once."""
+    count = unit.shape[0]
+    k = min(neighbours, count - 1)
+    found = np.zeros(count)
+    turned = unit.T.tocsr() if hasattr(unit, "tocsr") else unit.T
+    for first in range(0, count, block):
+        near = unit[first : first + block] @ turned
+        near = near.toarray() if hasattr(near, "toarray") else near
         near[np.arange(len(near)), first + np.arange(len(near))] = -np.inf
-        found[first : first + _BLOCK] = 1.0 - np.partition(near, -k, axis=1)[:, -k:].mean(axis=1)
+        found[first : first + block] = 1.0 - np.partition(near, -k, axis=1)[:, -k:].mean(axis=1)
     return found
 
 

@@ -7,11 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from labelloop.errors import NotReady
 from labelloop.label_config import Control, LabelConfig
 from qa.issues.causes import disputed_tasks, hotspots, with_causes
 from qa.issues.classes import CONFIDENT_LEARNING, class_findings, opinions
-from qa.issues.data_problems import Answer, DataProblem, class_drift, conflicts, duplicate_problems, leakage, outliers
+from qa.issues.data_problems import (
+    Answer,
+    DataProblem,
+    class_drift,
+    conflicts,
+    duplicate_problems,
+    leakage,
+    outliers,
+    outlying_texts,
+)
 from qa.issues.finding import Finding, Label
 from qa.issues.placed import PLACED_KINDS, placed_in
 from qa.issues.region_errors import region_findings, regions_of_others
@@ -29,7 +40,8 @@ class Clues:
 
     `chances`: by control, task and class, probabilities of a model that did not see the task's labels. `regions`: predicted
     regions by task ([] where a model found nothing). `about`: evidence on the predictions of a task. `groups`: tasks that show
-    nearly the same. `splits`: which one a task belongs to. `vectors`: embeddings by task. `skipped`: (detector, reason) of what
+    nearly the same. `splits`: which one a task belongs to. `vectors`: embeddings by task; `texts`: what is shown,
+    in place of them. `skipped`: (detector, reason) of what
     could not be made.
     """
 
@@ -39,6 +51,7 @@ class Clues:
     groups: Sequence[Sequence[int]] = ()
     splits: Mapping[int, str] = field(default_factory=dict)
     vectors: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    texts: Mapping[int, str] = field(default_factory=dict)
     skipped: Sequence[tuple[str, str]] = ()
 
 
@@ -59,11 +72,11 @@ def error_report(labels: Sequence[Label], config: LabelConfig, clues: Clues) -> 
         shares[control.name], disputed[control.name] = part.shares(), part.disputed()
     data += duplicate_problems(clues.groups) + leakage(clues.groups, clues.splits)
     try:
-        tasks = sorted(clues.vectors)
-        if tasks:
-            import numpy as np
-
+        if clues.vectors:
+            tasks = sorted(clues.vectors)
             data += outliers(tasks, np.array([clues.vectors[task] for task in tasks], dtype=np.float64))
+        elif clues.texts:
+            data += outlying_texts(clues.texts)
     except NotReady as error:
         skipped.append(("outliers", str(error)))
     told = with_causes(merged(found), disputed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,15 @@ from labelloop.masks import brush_of_pixels
 from qa.issues import Label, error_report
 from qa.issues.causes import disputed_tasks, hotspots, with_causes
 from qa.issues.classes import class_findings, suspicious
-from qa.issues.data_problems import class_drift, conflicts, leakage, neighbour_distance, outliers, stability_index
+from qa.issues.data_problems import (
+    class_drift,
+    conflicts,
+    leakage,
+    neighbour_distance,
+    outliers,
+    outlying_texts,
+    stability_index,
+)
 from qa.issues.finding import Finding
 from qa.issues.placed import placed_in
 from qa.issues.region_errors import region_findings, regions_of_others
@@ -421,6 +430,17 @@ def test_what_is_like_nothing_else_is_an_outlier() -> None:
     assert {each.tasks for each in found[:2]} == {(180,), (181,)}
     with pytest.raises(NotReady, match="outliers need 50"):
         outliers([1, 2], vectors[:2])
+
+
+def test_a_text_that_has_nothing_in_common_with_others_is_an_outlier() -> None:
+    words = product(
+        ("red", "blue", "green", "old", "new"), "late lost broken empty wet open gone here sent back paid".split()
+    )
+    texts = {at: f"the {colour} parcel number {at % 7} is {state}" for at, (colour, state) in enumerate(words)}
+    texts[500] = "zygotic mitochondria fluoresce"
+    assert [each.tasks for each in outlying_texts(texts)] == [(500,)]
+    with pytest.raises(NotReady, match="outliers need 50"):
+        outlying_texts({1: "a", 2: "b"})
 
 
 def test_a_week_with_other_classes_has_drifted() -> None:
