@@ -433,9 +433,8 @@ def test_what_is_like_nothing_else_is_an_outlier() -> None:
 
 
 def test_a_text_that_has_nothing_in_common_with_others_is_an_outlier() -> None:
-    words = product(
-        ("red", "blue", "green", "old", "new"), "late lost broken empty wet open gone here sent back paid".split()
-    )
+    states = ("late", "lost", "broken", "empty", "wet", "open", "gone", "here", "sent", "back", "paid")
+    words = product(("red", "blue", "green", "old", "new"), states)
     texts = {at: f"the {colour} parcel number {at % 7} is {state}" for at, (colour, state) in enumerate(words)}
     texts[500] = "zygotic mitochondria fluoresce"
     assert [each.tasks for each in outlying_texts(texts)] == [(500,)]

@@ -173,4 +173,4 @@ def test_people_see_the_surest_first(tmp_path: Path) -> None:
     assert said[0].startswith("120 labels, 2 findings: 2 wrong class")
     assert "annotator 2" in said[1] and "by confident learning" in said[1]
     assert any(line.startswith("hotspot annotator 2") for line in said)
-    assert any(line.startswith("not looked for: outliers") for line in said)
+    assert any(line.startswith("not looked for: leakage") for line in said)
