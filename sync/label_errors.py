@@ -46,8 +46,10 @@ class TaskFacts:
     fingerprint: str | None = None
 
 
-def errors_of_project(runtime: Runtime, project: ProjectRow, predictions: Path | None = None) -> dict[str, Any]:
-    """The report on a project's labels as they are in the store."""
+def errors_of_project(
+    runtime: Runtime, project: ProjectRow, predictions: Path | Predictions | None = None
+) -> dict[str, Any]:
+    """The report on a project's labels as they are in the store; `predictions` are a file, or were made already."""
     store, config = runtime.store, parse_label_config(project.label_config)
     facts = {}
     for row in store.tasks(project.project_id):
@@ -55,11 +57,11 @@ def errors_of_project(runtime: Runtime, project: ProjectRow, predictions: Path |
         told = mark.get("fingerprint") if isinstance(mark, Mapping) else None
         split = "judged by" if row.role in _JUDGED_BY else "trained on"
         facts[row.task_id] = TaskFacts(row.data, split, told if isinstance(told, str) else None)
-    given = _stored(store, project) if predictions is None else (read_predictions(predictions), {})
+    given = _stored(store, project) if predictions is None else (_given(predictions), {})
     return errors_in(labels_frame(runtime, project), facts, config, *given)
 
 
-def errors_of_file(file: Path, config: LabelConfig, predictions: Path | None = None) -> dict[str, Any]:
+def errors_of_file(file: Path, config: LabelConfig, predictions: Path | Predictions | None = None) -> dict[str, Any]:
     """The report on the labels of a JSON export; the split of a task is the text under "split" in its data."""
     export = read_export(file)
     facts = {}
@@ -67,8 +69,12 @@ def errors_of_file(file: Path, config: LabelConfig, predictions: Path | None = N
         data = orjson.loads(raw)
         split = data.get("split") if isinstance(data, dict) else None
         facts[task] = TaskFacts(data, split if isinstance(split, str) and split else None)
-    given = Predictions() if predictions is None else read_predictions(predictions)
+    given = Predictions() if predictions is None else _given(predictions)
     return errors_in(export.with_data(export.labels), facts, config, given)
+
+
+def _given(predictions: Path | Predictions) -> Predictions:
+    return read_predictions(predictions) if isinstance(predictions, Path) else predictions
 
 
 def errors_in(
