@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from labelloop.label_config import Control
+from labelloop.label_config import ANSWER_TAGS, Control
 from labelloop.masks import Mask
 from labelloop.values import Region
 from qa.kinds.kind import Kind, under
 from qa.kinds.likeness import LIKENESS
-from qa.kinds.regions import PERCENT, item_of, label_of, size_of
+from qa.kinds.regions import PERCENT, classes_beside, item_of, label_of, size_of
 from qa.measures.ratings import Floats
 
 #: Kinds of answers whose regions are looked at.
@@ -101,8 +101,9 @@ _Row = tuple[Any, str, str, float, Hashable]
 
 def _each(result: Sequence[Region], control: Control, kind: Kind, data: Mapping[str, Any]) -> Iterator[_Row]:
     """One region after the other, so that each keeps its id and score; a span of several classes is several."""
+    beside = [region for region in result if region.get("type") == "labels"] if control.tag in ANSWER_TAGS else []
     for region in under(result, control):
-        reading = kind.read([region], control, data)
+        reading = kind.read([region, *beside], control, data)
         if reading is None:
             continue
         name, score = str(region.get("id") or ""), _score(region)
@@ -119,8 +120,9 @@ def _masks(result: Sequence[Region], control: Control, kind: Kind) -> Iterator[_
     if reading is None:
         return
     scores: dict[tuple[int, str], float] = {}
+    beside = classes_beside(result, control)
     for region in under(result, control):
-        key = item_of(region), label_of(region, control)
+        key = item_of(region), label_of(region, control, beside)
         scores[key] = max(scores.get(key, 0.0), _score(region))
     for mask, label, item, strokes in zip(reading.masks, reading.labels, reading.items, reading.strokes, strict=True):
         yield mask, label, strokes[0] if len(strokes) == 1 else "", scores[item, label], item

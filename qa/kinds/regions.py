@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from labelloop.errors import DataError
-from labelloop.label_config import Control
+from labelloop.label_config import ANSWER_TAGS, Control
 from labelloop.values import Region
 from qa.kinds.kind import Compared, Ratio, Readings, labels_in, nothing_judged, under
 from qa.measures.matching import THRESHOLDS, best_matching, times_matched
@@ -86,6 +86,7 @@ def regions_of(
     shapes: list[Any] = []
     told: list[tuple[str, str, int]] = []
     size = PERCENT
+    beside = classes_beside(result, control)
     for region in under(result, control):
         value = region.get("value")
         width, height = size_of(region)
@@ -95,7 +96,7 @@ def regions_of(
             continue
         size = (width, height) if size == PERCENT else size
         shapes.append(shape)
-        told.append((label_of(region, control), str(region.get("id") or ""), item_of(region)))
+        told.append((label_of(region, control, beside), str(region.get("id") or ""), item_of(region)))
     labels, regions, items = zip(*told, strict=True) if told else ((), (), ())
     return Found(shapes, labels, regions, items, *size)
 
@@ -106,9 +107,23 @@ def size_of(region: Region) -> tuple[float, float]:
     return (float(width), float(height)) if _is_length(width) and _is_length(height) else PERCENT
 
 
-def label_of(region: Region, control: Control) -> str:
-    """The classes of a region, sorted and joined."""
-    return " | ".join(sorted({str(label) for label in labels_in(region, control)}))
+def classes_beside(result: Sequence[Region], control: Control) -> Mapping[str, list[Any]]:
+    """Region id -> classes that a <Labels> gave to a shape without any, such as one of a <Brush>: the two have one id."""
+    if control.tag not in ANSWER_TAGS:
+        return {}
+    found: dict[str, list[Any]] = {}
+    for region in result:
+        value = region.get("value")
+        if region.get("type") == "labels" and region.get("to_name") == control.to_name and isinstance(value, Mapping):
+            labels = value.get("labels")
+            found.setdefault(str(region.get("id") or ""), []).extend(labels if isinstance(labels, list) else [])
+    return found
+
+
+def label_of(region: Region, control: Control, beside: Mapping[str, list[Any]]) -> str:
+    """The classes of a region, sorted and joined; `beside` as `classes_beside` finds them."""
+    labels = [*labels_in(region, control), *beside.get(str(region.get("id") or ""), ())]
+    return " | ".join(sorted({str(label) for label in labels}))
 
 
 def item_of(region: Region) -> int:

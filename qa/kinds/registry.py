@@ -66,6 +66,8 @@ def unmeasured(config: LabelConfig) -> list[dict[str, str]]:
 
 def why_unmeasured(control: Control) -> str | None:
     """Why a control is not measured; None when it is."""
+    if _is_beside_shapes(control):
+        return f"the classes of <Labels> on <{control.object_tag}> are measured with the shapes that carry them"
     if _kind(control) is None:
         return f"agreement on <{control.tag}> is not measured"
     return "answers about single regions are not measured: people's regions differ" if control.per_region else None
@@ -73,9 +75,16 @@ def why_unmeasured(control: Control) -> str | None:
 
 def _kind(control: Control) -> Kind | None:
     tag, several = control.tag, control.attributes.get("choice") == "multiple"
+    if _is_beside_shapes(control):
+        return None
     # Without `choice` Label Studio lets people pick one.
     module, name = ("sets", "SETS") if tag == "Choices" and several else _KINDS.get(tag, ("", ""))
     return cast(Kind, getattr(import_module(f"qa.kinds.{module}"), name)) if module else None
+
+
+def _is_beside_shapes(control: Control) -> bool:
+    """Whether it only names the classes of what a <Brush>, <Rectangle> or other shape without classes draws."""
+    return control.tag == "Labels" and control.object_tag in ("Image", "Video")
 
 
 def _elements(config: LabelConfig) -> list[Element]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from labelloop.label_config import parse_label_config
+from qa.issues.placed import placed_in
 from qa.kinds.boxes import BOXES
 from qa.kinds.kind import Compared, Readings
 from qa.kinds.registry import kind_of
@@ -355,3 +356,14 @@ def test_pieces_hold_every_pair_once(shapes: list[tuple[int, int]], most: int) -
         for i in range(a)
         for j in range(b)
     ]
+
+
+def test_a_rectangle_has_the_class_of_the_labels_beside_it() -> None:
+    value = {"x": 10, "y": 10, "width": 20, "height": 20}
+    drawn = region("Rectangle", value)
+    named = drawn | {"from_name": "l", "type": "labels", "value": {**value, "labels": ["cat"]}}
+    other = region("Rectangle", value, id="s")
+    control = control_of("Rectangle")
+    read = BOXES.read([drawn, named, other], control, {})
+    assert read is not None and read.labels == ("cat", "")
+    assert placed_in([drawn, named, other], control, BOXES, {}).labels == ("cat", "")

@@ -13,9 +13,10 @@ from hypothesis.extra.numpy import arrays
 
 from labelloop.label_config import parse_label_config
 from labelloop.masks import brush_of_pixels, mask_of_pixels
+from qa.issues.placed import placed_in
 from qa.kinds.kind import Compared, Readings
 from qa.kinds.masks import MASKS
-from qa.kinds.registry import kind_of
+from qa.kinds.registry import kind_of, measurable, unmeasured
 from qa.measures.mask_overlap import common_pixels, dice_and_iou
 
 WIDTH, HEIGHT = 8, 6
@@ -136,3 +137,27 @@ def test_pixels_in_common_are_those_of_the_arrays(data: st.DataObject) -> None:
 def test_a_mask_of_another_size_is_brought_to_that_of_the_first() -> None:
     large = np.kron(TOP, np.ones((2, 2), dtype=bool))
     assert dice_and_iou(mask_of_pixels(TOP), mask_of_pixels(large)) == (1.0, 1.0)
+
+
+def test_strokes_of_a_brush_have_the_classes_of_the_labels_beside_it() -> None:
+    config = parse_label_config(
+        '<View><Image name="image" value="$image"/><Brush name="brush" toName="image"/>'
+        '<Labels name="class" toName="image"><Label value="cat"/><Label value="dog"/></Labels></View>'
+    )
+    (brush,) = config.answers
+    pixels = np.zeros((10, 20), dtype=bool)
+    pixels[2:5, 3:9] = True
+    value = {"format": "rle", "rle": brush_of_pixels(pixels)}
+    size = {"original_width": 20, "original_height": 10, "to_name": "image"}
+
+    def stroke(name: str, label: str) -> list[dict[str, Any]]:
+        drawn = {"id": name, "from_name": "brush", "type": "brush", "value": value, **size}
+        return [drawn, drawn | {"from_name": "class", "type": "labels", "value": {**value, "labels": [label]}}]
+
+    read = MASKS.read([*stroke("a", "cat"), *stroke("b", "dog")], brush, {})
+    assert read is not None and (read.labels, read.strokes) == (("cat", "dog"), (("a",), ("b",)))
+    assert [control.name for control, _ in measurable(config)] == ["brush"]
+    (named,) = unmeasured(config)
+    assert named["control"] == "class" and "with the shapes" in named["reason"]
+    placed = placed_in([*stroke("a", "cat"), *stroke("b", "dog")], brush, MASKS, {})
+    assert placed.labels == ("cat", "dog")
