@@ -34,13 +34,13 @@ def change_rows(labels: int, changes: tuple[int, ...] = (100, 200, 400, 800)) ->
         runtime = Runtime(Settings(services=ServiceSettings(data=Path(folder))))
         source = random.Random(0)
         try:
-            _fill(runtime.store, labels, source)
+            fill_store(runtime.store, labels, source)
             project = runtime.store.find_project("1")
             check_agreement(runtime, project)
             seconds, measured = [], []
             for number, count in enumerate(changes, start=2):
                 annotations = source.sample(range(labels), min(count, labels))
-                _write(runtime.store, [_revision(each, number, source) for each in annotations])
+                write(runtime.store, [revision(each, number, source) for each in annotations])
                 began = time.perf_counter()
                 measured.append(len(check_agreement(runtime, project).tasks or ()))
                 seconds.append(time.perf_counter() - began)
@@ -73,27 +73,29 @@ def _same(found: Any, wanted: Any) -> bool:
     return abs(found - wanted) < 1e-9 if isinstance(wanted, float) else bool(found == wanted)
 
 
-def _fill(store: Store, labels: int, source: random.Random) -> None:
+def fill_store(store: Store, labels: int, source: random.Random, each: int = _EACH) -> None:
+    """Project 1 with this many labels, `each` of a task; annotations count from 0."""
     store.put_project(
         project_id=1, title="Many", task_type="text_classification", backend="sklearn_text", label_config=_CONFIG,
         settings={}, holdout_threshold=0.1,
     )  # fmt: skip
     tasks = [
-        {"task_id": n, "data": {"text": f"text {n}"}, "meta": {}, "overlap": _EACH, "content_hash": f"c{n}",
+        {"task_id": n, "data": {"text": f"text {n}"}, "meta": {}, "overlap": each, "content_hash": f"c{n}",
          "group_key": f"c{n}", "role": "pool"}
-        for n in range(-(-labels // _EACH))
+        for n in range(-(-labels // each))
     ]  # fmt: skip
     store.put_tasks(1, tasks)
     for first in range(0, labels, 20_000):
-        _write(store, [_revision(each, 1, source) for each in range(first, min(first + 20_000, labels))])
+        write(store, [revision(n, 1, source, each) for n in range(first, min(first + 20_000, labels))])
 
 
-def _revision(annotation: int, rev: int, source: random.Random) -> dict[str, Any]:
-    task = annotation // _EACH
+def revision(annotation: int, rev: int, source: random.Random, each: int = _EACH) -> dict[str, Any]:
+    """One content of a label: the class of its task in four of five, else any."""
+    task = annotation // each
     truth = _CLASSES[task % len(_CLASSES)]
     value = truth if source.random() < 0.8 else source.choice(_CLASSES)
     result = [{"id": "r", "from_name": "topic", "to_name": "text", "type": "choices", "value": {"choices": [value]}}]
-    person = (task // 50 * 7 + annotation % _EACH) % _PEOPLE
+    person = (task // 50 * 7 + annotation % each) % _PEOPLE
     return {
         "project_id": 1, "annotation_id": annotation, "task_id": task, "rev": rev, "person_id": person, "kind": "human",
         "state": "submitted", "ground_truth": False, "created_at": _AT, "updated_at": _AT + timedelta(minutes=rev),
@@ -102,6 +104,7 @@ def _revision(annotation: int, rev: int, source: random.Random) -> dict[str, Any
     }  # fmt: skip
 
 
-def _write(store: Store, rows: list[dict[str, Any]]) -> None:
+def write(store: Store, rows: list[dict[str, Any]]) -> None:
+    """Put revisions into the store, as a sync would."""
     with store.begin() as connection:
         connection.execute(insert(revisions), [{"instance": store.instance, **row} for row in rows])

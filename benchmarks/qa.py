@@ -12,6 +12,7 @@ from benchmarks._changed_agreement import change_rows
 from benchmarks._comparison import at_least, show
 from benchmarks._dawid_skene import consensus_rows, dawid_skene_rows
 from benchmarks._labels_on_disk import disk_rows
+from benchmarks._review_passes import review_rows
 
 #: Least precision of what ranks first as an error, where the wrong labels are of any class, and of easily confused ones.
 UNIFORM, CONFUSABLE = 0.8, 0.5
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "boxes": lambda repeats, shrink: box_rows(repeats, 200_000 // shrink),
     "dawid_skene": lambda repeats, shrink: dawid_skene_rows(repeats, 200_000 // shrink),
     "changes": lambda repeats, shrink: change_rows(1_000_000 // shrink),
+    "review": lambda repeats, shrink: review_rows(100_000 // shrink),
     "consensus": lambda repeats, shrink: consensus_rows(max(2_000, 20_000 // shrink)),
     "errors": lambda repeats, shrink: error_rows(shrink),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from sync.runtime import Runtime
 
 #: A region that a model was less sure of is not taken for what it says.
 _SAID = 0.5
+#: Ids further apart than this are read by queries of their own.
+_APART = 20
 #: Key of the model's answer among the answers to a task, which go by their annotation.
 _MODEL = -1
 #: Key of a known answer; several of one task count down.
@@ -83,24 +85,30 @@ def rules_of(quality: QualitySection) -> Rules:
 
 
 def read_tasks(store: Store, project_id: int, task_ids: Sequence[int]) -> list[TaskLabels]:
-    """The tasks of these (in order, all between the first and the last) that have labels."""
+    """Those of these tasks that have labels, in order."""
     labels: dict[int, list[LabelRow]] = {}
     for label in store.labels(project_id, task_ids=task_ids):
         labels.setdefault(label.task_id, []).append(label)
-    if not labels:
-        return []
-    lo, hi = min(labels), max(labels)
-    found = {
-        task.task_id: TaskLabels(task.task_id, task.overlap, task.role, task.data, labels[task.task_id])
-        for task in store.tasks(project_id, lo, hi)
-        if task.task_id in labels
-    }
-    for decision in decisions_of(store, project_id, lo, hi):
-        if decision.task_id in found:
-            found[decision.task_id].decisions.append(decision)
+    found: dict[int, TaskLabels] = {}
+    for lo, hi in _runs(sorted(labels)):
+        for task in store.tasks(project_id, lo, hi):
+            if task.task_id in labels:
+                found[task.task_id] = TaskLabels(task.task_id, task.overlap, task.role, task.data, labels[task.task_id])
+        for decision in decisions_of(store, project_id, lo, hi):
+            if decision.task_id in found:
+                found[decision.task_id].decisions.append(decision)
     for task_id, annotation_id, result in _gold(store, project_id, list(found)):
         found[task_id].gold.append((annotation_id, result))
     return list(found.values())
+
+
+def _runs(task_ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, last) of ids that lie so close that one query for all between them is less work than several."""
+    first = 0
+    for place in range(1, len(task_ids) + 1):
+        if place == len(task_ids) or task_ids[place] - task_ids[place - 1] > _APART:
+            yield task_ids[first], task_ids[place - 1]
+            first = place
 
 
 def authors(store: Store, project_id: int, task_ids: Collection[int]) -> dict[int, dict[int, set[int]]]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from sqlalchemy import Connection
 
 from labelloop.errors import DataError, NotReady, UsageError
 from labelloop.label_config import parse_label_config
@@ -22,8 +19,8 @@ from labelloop.store.decisions import (
     REQUESTED,
     REVIEW,
     WITHDRAWN,
-    Decision,
-    decide,
+    New,
+    decide_all,
     passed,
 )
 from labelloop.store.leases import HeldLease, holding
@@ -36,8 +33,8 @@ from sync.runtime import Runtime
 log = logging.getLogger(__name__)
 
 LEASE_TTL_S = 60.0
-#: Tasks that are read and judged at once.
-PART = 1000
+#: Tasks that are read and judged at once, and decisions that are written at once: a transaction for each takes 1 ms and more.
+PART, WRITTEN = 1000, 200
 BY_LABELLOOP = "labelloop"
 #: The stage of comparisons with known answers, which decide nothing about a label.
 HONEYPOT, RIGHT, WRONG = "honeypot", "right", "wrong"
@@ -113,6 +110,8 @@ class _Pass:
         self.judge = Judge(runtime, project, parse_label_config(project.label_config))
         self.summary = ReviewSummary(project.project_id)
         self.marked = Marked()
+        #: What is decided of the tasks at hand, and not written yet.
+        self._due: list[tuple[TaskLabels, New]] = []
 
     def run(self, task_ids: Sequence[int] | None, tabs: bool) -> ReviewSummary:
         reviewers = reviewers_of(self.runtime, self.quality.reviewers) if self.lease is not None else []
@@ -142,6 +141,7 @@ class _Pass:
             now = standing(self.judge.case(task, compared, doubtful), self.rules)
             found.append(now)
             self._act(task, now)
+        self._write_due()
         self._note(found)
 
     def _note(self, found: Sequence[Standing]) -> None:
@@ -176,26 +176,23 @@ class _Pass:
             theirs = own.get(task.task_id, {}).get(label.person_id, set())
             earlier = {each for each in theirs if each < label.annotation_id} - _approved_by(task, label.person_id)
             if earlier and not task.is_review(label):
-                self._decide(
-                    task, label, REVIEW, REFUSED, str(label.person_id), "own work: the task has a label of theirs"
-                )
+                told = "own work: the task has a label of theirs"
+                self._write([(task, _new(task, label, REVIEW, REFUSED, told, str(label.person_id)))])
             else:
                 self._verdicts(task, label)
 
     def _verdicts(self, task: TaskLabels, answer: LabelRow) -> None:
         """A reviewer's answer approves the labels that say the same, rejects the others, and is the answer."""
         by = str(answer.person_id)
-        with self._writing() as connection:
-            for label in task.labels:
-                if label.annotation_id == answer.annotation_id:
-                    continue
-                same = same_content(label.result, answer.result)
-                reason = "as" if same else "corrected by"
-                self._decide(
-                    task, label, REVIEW, APPROVED if same else REJECTED, by,
-                    f"{reason} annotation {answer.annotation_id}", connection,
-                )  # fmt: skip
-            self._decide(task, answer, REVIEW, APPROVED, by, "a reviewer's answer", connection)
+        told = []
+        for label in task.labels:
+            if label.annotation_id == answer.annotation_id:
+                continue
+            same = same_content(label.result, answer.result)
+            reason = f"{'as' if same else 'corrected by'} annotation {answer.annotation_id}"
+            told.append(_new(task, label, REVIEW, APPROVED if same else REJECTED, reason, by))
+        told.append(_new(task, answer, REVIEW, APPROVED, "a reviewer's answer", by))
+        self._write([(task, new) for new in told])
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
@@ -204,17 +201,17 @@ class _Pass:
         if self.lease is None:
             return
         if now.stage == "review" and task.open_request() is None:
-            told = f"{', '.join(now.reasons)}: {_told(now)}"
-            with self._writing() as connection:
-                self._decide(task, None, REVIEW, REQUESTED, BY_LABELLOOP, told, connection)
+            self._due.append((task, _new(task, None, REVIEW, REQUESTED, f"{', '.join(now.reasons)}: {_told(now)}")))
         agreed = now.stage == "approved" and now.reasons in (("agreement",), ("no_gate",))
         for label in task.labels:
             has = passed(task.decisions, label.annotation_id, label.rev_hash, label.updated_at)
             open_one = task.verdict(label) is None and not task.is_review(label)
             if agreed and open_one and not has:
-                self._decide(task, label, CONSENSUS, APPROVED, BY_LABELLOOP, f"{now.reasons[0]}: {_told(now)}")
+                self._due.append((task, _new(task, label, CONSENSUS, APPROVED, f"{now.reasons[0]}: {_told(now)}")))
             elif has and open_one and now.stage != "approved":
-                self._decide(task, label, CONSENSUS, WITHDRAWN, BY_LABELLOOP, f"{', '.join(now.reasons)}: {_told(now)}")
+                self._due.append(
+                    (task, _new(task, label, CONSENSUS, WITHDRAWN, f"{', '.join(now.reasons)}: {_told(now)}"))
+                )
 
     def _honeypot(self, task: TaskLabels, compared: Compared) -> None:
         """Compare each person's answer with the known one, and write that down once for each content."""
@@ -230,8 +227,8 @@ class _Pass:
                 for d in task.decisions
             )  # fmt: skip
             if self.lease is not None and not known:
-                self._decide(
-                    task, label, HONEYPOT, verdict, BY_LABELLOOP, f"score {score:.3f} against the known answer"
+                self._due.append(
+                    (task, _new(task, label, HONEYPOT, verdict, f"score {score:.3f} against the known answer"))
                 )
 
     def _ask_people(self) -> None:
@@ -253,38 +250,27 @@ class _Pass:
             raise RuntimeError("a report writes nothing")
         return self.lease
 
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return self._held.writing()
+    def _write_due(self) -> None:
+        for start in range(0, len(self._due), WRITTEN):
+            self._write(self._due[start : start + WRITTEN])
+        self._due.clear()
 
-    def _decide(
-        self,
-        task: TaskLabels,
-        label: LabelRow | None,
-        stage: str,
-        verdict: str,
-        by: str,
-        reason: str,
-        connection: Connection | None = None,
-    ) -> None:
-        if connection is None:
-            with self._writing() as own:
-                self._decide(task, label, stage, verdict, by, reason, own)
-            return
-        task.decisions.append(
-            _decided(self.runtime, self.project_id, task, label, stage, verdict, by, reason, connection)
-        )
-        self.summary.decided[f"{stage} {verdict}"] += 1
+    def _write(self, due: Sequence[tuple[TaskLabels, New]]) -> None:
+        """Write decisions down, all or none."""
+        with self._held.writing() as connection:
+            made = decide_all(self.store, self.project_id, [new for _, new in due], connection=connection)
+        for (task, _), decision in zip(due, made, strict=True):
+            task.decisions.append(decision)
+            self.summary.decided[f"{decision.stage} {decision.verdict}"] += 1
 
 
-def _decided(
-    runtime: Runtime, project_id: int, task: TaskLabels, label: LabelRow | None, stage: str, verdict: str, by: str,
-    reason: str, connection: Connection,
-) -> Decision:  # fmt: skip
-    return decide(
-        runtime.store, project_id, task.task_id, stage, verdict, by, reason,
-        annotation_id=label.annotation_id if label is not None else None,
-        rev_hash=label.rev_hash if label is not None else None, connection=connection,
-    )  # fmt: skip
+def _new(
+    task: TaskLabels, label: LabelRow | None, stage: str, verdict: str, reason: str, by: str = BY_LABELLOOP
+) -> New:
+    """A decision about a label with its content, or about all that a task has."""
+    if label is None:
+        return New(task.task_id, stage, verdict, by, reason)
+    return New(task.task_id, stage, verdict, by, reason, label.annotation_id, label.rev_hash)
 
 
 def _is_noted(task: TaskLabels, label: LabelRow) -> bool:
@@ -343,13 +329,9 @@ def give_verdict(
                 "from the tab of the reviewer, and it decides about each"
             )
         told = REFUSED if own else verdict
+        new = [_new(task, label, REVIEW, told, reason, str(person.person_id)) for label in labels]
         with lease.writing() as connection:
-            made = [
-                _decided(
-                    runtime, project.project_id, task, label, REVIEW, told, str(person.person_id), reason, connection
-                )
-                for label in labels
-            ]
+            made = decide_all(runtime.store, project.project_id, new, connection=connection)
     if own:
         raise DataError(
             f"{by} has labelled task {task_id}: nobody reviews own work; the attempt is written down as refused, and another "

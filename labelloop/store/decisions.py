@@ -90,19 +90,50 @@ def decide(
     In the stages "review" and "consensus" the verdicts make a label's review status (`review_status`). UsageError for an unknown
     project. Writers at one time, also on other machines, come one after the other.
     """
-    told = _hash(reason)
+    asked = New(task_id, stage, verdict, by, reason, annotation_id, rev_hash)
+    return decide_all(store, project_id, [asked], connection=connection)[0]
+
+
+@dataclass(frozen=True)
+class New:
+    """A decision to add, as `decide` takes it."""
+
+    task_id: int
+    stage: str
+    verdict: str
+    by: str
+    reason: str
+    annotation_id: int | None = None
+    rev_hash: str | None = None
+
+
+def decide_all(
+    store: Store, project_id: int, found: Sequence[New], *, connection: Connection | None = None
+) -> list[Decision]:
+    """Add decisions in this order, all or none; four statements however many they are."""
+    made: list[Decision] = []
+    if not found:
+        return made
     with nullcontext(connection) if connection is not None else store.begin() as transaction:
         lock_project(store, transaction, project_id)
         end = chain_end(store, transaction, project_id, "decisions")
-        made = Decision(
-            0, task_id, annotation_id, rev_hash, stage, verdict, by, reason, told, utc_now(), end.hash, ""
-        )  # fmt: skip
-        made = replace(made, hash=link_hash(end.hash, made.content()))
-        row = {"instance": store.instance, "project_id": project_id, **asdict(made)}
-        del row["decision_id"]
-        number = transaction.execute(insert(decisions).values(row).returning(decisions.c.decision_id)).scalar_one()
-        move_end(store, transaction, project_id, "decisions", ChainEnd(end.length + 1, made.hash))
-    return replace(made, decision_id=int(number))
+        last = end.hash
+        for each in found:
+            new = Decision(
+                0, each.task_id, each.annotation_id, each.rev_hash, each.stage, each.verdict, each.by, each.reason,
+                _hash(each.reason), utc_now(), last, "",
+            )  # fmt: skip
+            last = link_hash(last, new.content())
+            made.append(replace(new, hash=last))
+        rows = [{"instance": store.instance, "project_id": project_id, **asdict(each)} for each in made]
+        for row in rows:
+            del row["decision_id"]
+        # Numbers in the order of the chain, which is read by them.
+        numbers = transaction.scalars(
+            insert(decisions).returning(decisions.c.decision_id, sort_by_parameter_order=True), rows
+        ).all()
+        move_end(store, transaction, project_id, "decisions", ChainEnd(end.length + len(made), last))
+    return [replace(each, decision_id=int(number)) for each, number in zip(made, numbers, strict=True)]
 
 
 def decisions_of(store: Store, project_id: int, lo: int, hi: int, stage: str | None = None) -> list[Decision]:

@@ -9,7 +9,7 @@ from benchmarks import qa
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("part", ["changes", "errors"])
+@pytest.mark.parametrize("part", ["changes", "errors", "review"])
 def test_part_gives_equal_results(part: str) -> None:
     rows = qa.measure(1, [part], shrink=500)
     assert rows

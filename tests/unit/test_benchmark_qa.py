@@ -11,7 +11,7 @@ from benchmarks import qa
 from benchmarks._comparison import not_measured, show
 
 #: Not here: the peer of Dawid and Skene comes from a package index; a store and models take longer, in integration.
-PARTS = [name for name in qa.PARTS if name not in ("dawid_skene", "changes", "errors")]
+PARTS = [name for name in qa.PARTS if name not in ("dawid_skene", "changes", "errors", "review")]
 
 
 @pytest.mark.parametrize("part", PARTS)
