@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import orjson
@@ -14,6 +13,7 @@ from labelloop.progress import Counting, not_counted
 from labelloop.store import ProjectRow
 from labelloop.task_items import Fetch
 from labelloop.values import ROLES
+from sync.file_media import file_media
 from sync.folds import FoldPlan, OutOfFold, checked_backend, predict_out_of_fold
 from sync.formats.freezing_exports import dataset_from_export
 from sync.freezing import freeze_version, lay_out, open_dataset
@@ -45,22 +45,14 @@ def out_of_fold_of_file(
     runtime: Runtime, file: Path, config: Path, backend: str, plan: FoldPlan, *, count: Counting = not_counted
 ) -> OutOfFold:
     """The same for a JSON export and its label config (XML); media are fetched as the settings allow, and not kept."""
-    from labelloop.media import MediaCache
-
     checked_backend(backend)
-    headers: Callable[[], Mapping[str, str]] = dict
-    if runtime.services.label_studio_token is not None:
-        headers = runtime.client.auth_headers
     with tempfile.TemporaryDirectory(prefix="labelloop-folds-") as made:
         scratch = Path(made)
         dataset = dataset_from_export(file, config, scratch / "version")
         if not dataset.label_config.has_media:
             return _of_dataset(dataset, backend, scratch, plan, None, count)
-        cache = MediaCache.of(runtime.services.model_copy(update={"data": scratch}), headers)
-        try:
+        with file_media(runtime) as cache:
             return _of_dataset(dataset, backend, scratch, plan, cache.fetch, count)
-        finally:
-            cache.close()
 
 
 def _of_dataset(

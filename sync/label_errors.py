@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from sqlalchemy import func, select
 from labelloop.errors import NotReady
 from labelloop.export_files import read_export
 from labelloop.label_config import Control, LabelConfig, parse_label_config
+from labelloop.progress import Counting, not_counted
 from labelloop.store import ProjectRow, Store
 from labelloop.store.tables import outcomes, revisions, signals
+from labelloop.task_items import Fetch
 from qa.agreement import current_labels
 from qa.issues import Label, error_report, labels_in_table
 from qa.issues.classes import opinions
@@ -25,6 +27,7 @@ from qa.issues.report import Clues
 from qa.issues.sets import chosen
 from qa.kinds.kind import Kind
 from qa.kinds.registry import measurable
+from sync.image_prints import image_prints
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.ingesting.marks import META_KEY
 from sync.near_groups import near_groups
@@ -47,9 +50,17 @@ class TaskFacts:
 
 
 def errors_of_project(
-    runtime: Runtime, project: ProjectRow, predictions: Path | Predictions | None = None
+    runtime: Runtime,
+    project: ProjectRow,
+    predictions: Path | Predictions | None = None,
+    *,
+    fetch: Fetch | None = None,
+    count: Counting = not_counted,
 ) -> dict[str, Any]:
-    """The report on a project's labels as they are in the store; `predictions` are a file, or were made already."""
+    """The report on a project's labels as they are in the store; `predictions` are a file, or were made already.
+
+    With `fetch` images without a fingerprint are fetched, so that near duplicates are found among them.
+    """
     store, config = runtime.store, parse_label_config(project.label_config)
     facts = {}
     for row in store.tasks(project.project_id):
@@ -57,20 +68,41 @@ def errors_of_project(
         told = mark.get("fingerprint") if isinstance(mark, Mapping) else None
         split = "judged by" if row.role in _JUDGED_BY else "trained on"
         facts[row.task_id] = TaskFacts(row.data, split, told if isinstance(told, str) else None)
+    missing = _look_at_images(facts, config, fetch, count)
     given = _stored(store, project) if predictions is None else (_given(predictions), {})
-    return errors_in(labels_frame(runtime, project), facts, config, *given)
+    return errors_in(labels_frame(runtime, project), facts, config, *given, missing=missing)
 
 
-def errors_of_file(file: Path, config: LabelConfig, predictions: Path | Predictions | None = None) -> dict[str, Any]:
-    """The report on the labels of a JSON export; the split of a task is the text under "split" in its data."""
+def errors_of_file(
+    file: Path,
+    config: LabelConfig,
+    predictions: Path | Predictions | None = None,
+    *,
+    fetch: Fetch | None = None,
+    count: Counting = not_counted,
+) -> dict[str, Any]:
+    """The same on the labels of a JSON export; the split of a task is the text under "split" in its data."""
     export = read_export(file)
     facts = {}
     for task, raw in export.tasks.select("task_id", "data").iter_rows():
         data = orjson.loads(raw)
         split = data.get("split") if isinstance(data, dict) else None
         facts[task] = TaskFacts(data, split if isinstance(split, str) and split else None)
+    missing = _look_at_images(facts, config, fetch, count)
     given = Predictions() if predictions is None else _given(predictions)
-    return errors_in(export.with_data(export.labels), facts, config, given)
+    return errors_in(export.with_data(export.labels), facts, config, given, missing=missing)
+
+
+def _look_at_images(
+    facts: dict[int, TaskFacts], config: LabelConfig, fetch: Fetch | None, count: Counting
+) -> Counter[str]:
+    """Give the tasks that show an image and have no fingerprint one; why some could not be given any."""
+    bare = {task: each.data for task, each in facts.items() if each.fingerprint is None}
+    if fetch is None or not config.has_media or not bare:
+        return Counter()
+    found, missing = image_prints(bare, config, fetch, count=count)
+    facts.update({task: replace(facts[task], fingerprint=told) for task, told in found.items()})
+    return missing
 
 
 def _given(predictions: Path | Predictions) -> Predictions:
@@ -83,15 +115,20 @@ def errors_in(
     config: LabelConfig,
     predictions: Predictions,
     about: Mapping[int, Mapping[str, Any]] | None = None,
+    *,
+    missing: Counter[str] | None = None,
 ) -> dict[str, Any]:
-    """The report on a label table; `about` is what is known of the predicted regions of a task."""
+    """The report on a label table; `about` is what is known of the predicted regions of a task.
+
+    `missing` counts the images that could not be looked at, by reason.
+    """
     labels = labels_in_table(current_labels(table)[0])
     skipped: list[tuple[str, str]] = []
     groups = near_groups(_prints(facts, config))
     if not any(each.fingerprint for each in facts.values()) and config.has_media:
-        skipped.append(
-            ("duplicates of images", "no fingerprints of images: `labelloop ingest` notes them in a project")
-        )
+        reason = "no fingerprints of images: --images makes them, `labelloop ingest` notes them in a project"
+        skipped.append(("duplicates of images", reason))
+    skipped += [("duplicates of images", f"{n} tasks: {reason}") for reason, n in (missing or Counter()).most_common()]
     vectors = {task: vector for task, vector in predictions.vectors.items() if task in facts}
     if len({len(vector) for vector in vectors.values()}) > 1:
         skipped.append(("outliers", "the embeddings are of several lengths"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,9 @@ def errors(
     save: Annotated[
         Path | None, typer.Option("--save", help="JSON lines: what they say, to be read again with --predictions")
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="fetch images that have no fingerprint, to find near duplicates")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="only the surest findings; default: all")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -59,6 +63,7 @@ def errors(
     """Labels that are likely wrong, why, where they gather, and problems of the data: duplicates, outliers, drift, leakage."""
     from labelloop.progress import progress_counter
     from qa.issues import errors_text
+    from sync.file_media import file_media
     from sync.fold_sources import out_of_fold_of_file, out_of_fold_of_project
     from sync.folds import reasons_told
     from sync.label_errors import errors_of_file, errors_of_project
@@ -68,14 +73,16 @@ def errors(
         raise UsageError("--out-of-fold makes the predictions that --predictions reads; leave one of the two out")
     if not out_of_fold and (lone := [name for name, value in asked.items() if value is not None]):
         raise UsageError(f"{', '.join(lone)}: only with --out-of-fold; add it, or leave them out")
-    count = progress_counter("out of fold", silent=as_json)
+    count = progress_counter("errors", silent=as_json)
     made: OutOfFold | None = None
     if file is None:
         runtime = open_runtime(settings)
         row = project_of(runtime, needed(project))
         if out_of_fold:
             made = out_of_fold_of_project(runtime, row, _plan(runtime, folds, epochs), backend=backend, count=count)
-        report = errors_of_project(runtime, row, predictions if made is None else _kept(made, save))
+        given = predictions if made is None else _kept(made, save)
+        fetch = runtime.media.fetch if images else None
+        report = errors_of_project(runtime, row, given, fetch=fetch, count=count)
     elif config is None:
         raise UsageError("--file needs --config: the project's label config as XML")
     else:
@@ -86,7 +93,9 @@ def errors(
             runtime = open_runtime(settings)
             plan = _plan(runtime, folds, epochs)
             made = out_of_fold_of_file(runtime, file, config, backend, plan, count=count)
-        report = errors_of_file(file, read, predictions if made is None else _kept(made, save))
+        given = predictions if made is None else _kept(made, save)
+        with file_media(open_runtime(settings)) if images else nullcontext() as cache:
+            report = errors_of_file(file, read, given, fetch=cache.fetch if cache is not None else None, count=count)
     if made is not None:
         report["skipped"] += [{"detector": "out of fold", "reason": each} for each in reasons_told(made.failed)]
     if limit is not None:

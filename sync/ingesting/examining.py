@@ -16,14 +16,12 @@ from PIL import Image
 from labelloop.errors import MediaError
 from labelloop.media import MAX_PIXELS, Picture, examined
 from labelloop.values import Region
-from sync.ingesting.fingerprints import image_fingerprint, text_fingerprint
+from sync.ingesting.fingerprints import IMAGE_DRAFT, image_fingerprint, text_fingerprint
 from sync.ingesting.items import IngestItem, Labels, Medium, Refusal
 from sync.ingesting.places import Found, fetch, found, is_address, local, suffix_of
 from sync.ingesting.shown import Shown
 from sync.ingesting.texts import all_cleaned, moved, normalised, plain
 
-#: A JPEG is decoded no larger than it must be for its hash.
-_DRAFT = (256, 256)
 _MARKUP = {b"<svg": "an SVG drawing", b"<!doctype html": "an HTML page", b"<html": "an HTML page", b"%pdf": "a PDF"}
 _HEAD = 1024
 
@@ -236,7 +234,7 @@ def look_at_image(path: Path, max_pixels: int, *, near: bool = True) -> tuple[Pi
         prints.append(image_fingerprint(image))
 
     try:
-        picture = examined(path, max_pixels, look if near else None, _DRAFT)
+        picture = examined(path, max_pixels, look if near else None, IMAGE_DRAFT)
     except MediaError as error:
         disguise = _disguise_of(path)
         if disguise is not None:

@@ -21,6 +21,7 @@ IMAGE_KIND, TEXT_KIND = "phash256", "minhash128"
 IMAGE_BITS, TEXT_MINIMA = 256, 128
 #: Side of what an image is reduced to for its hash; a JPEG need not be decoded larger than this.
 IMAGE_SIDE = 64
+IMAGE_DRAFT = (256, 256)
 _RUN = 5
 _SEED = 1
 #: Characters whose minima are taken at once: more would only cost memory.

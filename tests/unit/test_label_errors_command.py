@@ -10,9 +10,11 @@ from typing import Any
 import jsonschema
 import polars as pl
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from labelloop.cli import app
+from labelloop.demo.images import generate_images
 from labelloop.demo.texts import TOPIC_LABELS, generate_classification
 from labelloop.errors import DataError, UsageError
 
@@ -174,3 +176,22 @@ def test_people_see_the_surest_first(tmp_path: Path) -> None:
     assert "annotator 2" in said[1] and "by confident learning" in said[1]
     assert any(line.startswith("hotspot annotator 2") for line in said)
     assert any(line.startswith("not looked for: leakage") for line in said)
+
+
+def test_near_duplicates_are_found_among_images_that_were_not_ingested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = generate_images(tmp_path / "images", 6, 3)
+    with Image.open(tmp_path / "images" / made[0].file) as image:
+        image.convert("RGB").resize((120, 120)).save(tmp_path / "images/again.jpg", quality=70)
+    names = [*(each.file for each in made), "again.jpg", "absent.png"]
+    given = export(
+        tmp_path,
+        IMAGES,
+        [{"data": {"image": f"/data/local-files/?d=images/{name}"}, "said": {1: []}} for name in names],
+    )
+    monkeypatch.setenv("LABELLOOP_MEDIA_FOLDER", str(tmp_path))
+    assert any("--images makes them" in each["reason"] for each in run(*given)["skipped"])
+    report = run(*given, "--images")
+    assert [each["tasks"] for each in report["data"] if each["type"] == "duplicate"] == [[1, 7]]
+    assert {"detector": "duplicates of images", "reason": "1 tasks: not_found"} in report["skipped"]
