@@ -134,6 +134,18 @@ def set_aside(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def remove(uri: str) -> None:
+    """Remove a published folder, as others see it at once; nothing where there is none."""
+    if is_local(uri):
+        set_aside(local_path(uri))
+        return
+    with remote(uri) as (filesystem, path):
+        # Without the marker it is not there; the rest may take a while.
+        for each in (f"{path}/{MARKER}", path):
+            with suppress(FileNotFoundError):
+                filesystem.rm(each, recursive=True)
+
+
 def names_below(uri: str) -> list[str]:
     """The names of the finished folders directly below an address, sorted; none where the address does not exist."""
     if is_local(uri):

@@ -1,6 +1,6 @@
 """Agreement measured while work goes on: only tasks that changed since the last check are measured again.
 
-Between two checks the tallies lie beside the report below the artifacts, and the table `measured` says of each task which labels
+Between two checks the tallies lie below the artifacts, and the table `measured` says of each task which labels
 they hold. What can't be traced (another label config, erased tasks, changed texts, lost files) makes it measure everything, and
 so does a week.
 """
@@ -20,7 +20,7 @@ import polars as pl
 from sqlalchemy import ColumnElement, delete, func, insert, select
 
 from labelloop import folders
-from labelloop.errors import DataError
+from labelloop.errors import DataError, NotReady
 from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.store import ProjectRow, Store
 from labelloop.store.decisions import REVIEW
@@ -44,7 +44,8 @@ EVERYTHING_AFTER = timedelta(days=7)
 ALARM_UNITS = 50
 #: Revisions before the last one seen that are looked at again: on a server, a lower number may become visible later.
 _AGAIN = 1000
-_TALLIES = "tallies"
+#: Folders below the artifacts.
+_REPORTS, _TALLIES = "reports", "tallies"
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,13 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
     alarms = alarms_of(report, threshold)
     with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
         body = {"project": project.project_id, "labels": count, "at": now, "alarms": alarms, **report}
-        (Path(folder) / "agreement.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
-        (Path(folder) / _TALLIES).mkdir()
-        running.save(Path(folder) / _TALLIES)
-        uri = folders.publish(Path(folder), _report_uri(runtime, project, now))
+        written, tallies = Path(folder) / _REPORTS, Path(folder) / _TALLIES
+        written.mkdir()
+        tallies.mkdir()
+        (written / "agreement.json").write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2))
+        running.save(tallies)
+        folders.publish(tallies, _uri(runtime, project, now, _TALLIES))
+        uri = folders.publish(written, _uri(runtime, project, now))
     everything_at = now if changed is None or last is None else last.everything_at
     told = [(SOURCE, count, None), (REVISIONS, newest, everything_at)]
     cursor_rows = [
@@ -107,6 +111,9 @@ def check_agreement(runtime: Runtime, project: ProjectRow) -> Check:
     with store.begin() as connection:
         _replace(store, connection, project.project_id, changed, rows)
         store.upsert(connection, cursors, cursor_rows, ["updated_at", "last_id", "full_scan_at"])
+    if last is not None:
+        # A report stays; tallies serve the next check alone. What a crash leaves here is never read again.
+        folders.remove(_uri(runtime, project, last.at, _TALLIES))
     for alarm in alarms:
         log.warning("people agree too little", extra={"project": project.project_id, **alarm})
     return Check(uri, None if changed is None else tuple(changed), tuple(alarms))
@@ -131,9 +138,7 @@ def last_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any] | None:
     if last is None:
         return None
     try:
-        report: dict[str, Any] = orjson.loads(
-            folders.read_file(_report_uri(runtime, project, last.at), "agreement.json")
-        )
+        report: dict[str, Any] = orjson.loads(folders.read_file(_uri(runtime, project, last.at), "agreement.json"))
     except (OSError, ValueError) as error:
         raise DataError(f"the last agreement report can't be read: {error}") from error
     return report
@@ -161,20 +166,20 @@ def _last_check(store: Store, project_id: int) -> _Last | None:
     return _Last(row["updated_at"], int(row["last_id"] or 0), row["full_scan_at"])
 
 
-def _report_uri(runtime: Runtime, project: ProjectRow, at: datetime) -> str:
+def _uri(runtime: Runtime, project: ProjectRow, at: datetime, what: str = _REPORTS) -> str:
     name = f"agreement-p{project.project_id}-{at:%Y%m%dT%H%M%S%f}"
-    return folders.join(runtime.services.artifacts, "reports", name)
+    return folders.join(runtime.services.artifacts, what, name)
 
 
 def _kept(runtime: Runtime, project: ProjectRow, config: LabelConfig, last: _Last) -> Running | None:
     """The tallies of the last check; None where they don't fit any more, and everything is measured."""
     if tombstones(runtime.store, project.project_id, since=last.at):
         return None
-    uri = folders.join(_report_uri(runtime, project, last.at), _TALLIES)
+    uri = _uri(runtime, project, last.at, _TALLIES)
     try:
         with tempfile.TemporaryDirectory(prefix="labelloop-tallies-") as folder:
             return Running.load(folders.fetch(uri, Path(folder) / _TALLIES), config)
-    except (DataError, OSError) as error:
+    except (DataError, NotReady, OSError) as error:
         log.warning(
             "agreement is measured from the beginning", extra={"project": project.project_id, "reason": str(error)}
         )

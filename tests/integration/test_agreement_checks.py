@@ -114,6 +114,7 @@ def test_a_second_check_measures_what_changed_and_comes_out_the_same(
         work.say(task, person, value, state)
     second = work.check()
     assert second.tasks == (1, 2, 3, 75)
+    assert len(list((folders.local_path(second.uri).parents[1] / "tallies").iterdir())) == 1
     work.assert_as_if_measured_anew(second)
     assert labels_at_last_check(work.runtime, work.project) == work.store.count_labels(1)
     assert (last_report(work.runtime, work.project) or {})["n_labels"] == counted_labels(work)
@@ -155,7 +156,8 @@ def test_lost_tallies_and_a_new_config_measure_all_anew(work: Work, caplog: pyte
     for person in (1, 2):
         work.say(1, person, "praise")
     first = work.check()
-    (folders.local_path(first.uri) / "tallies" / "counts.json").unlink()
+    (tallies,) = (folders.local_path(first.uri).parents[1] / "tallies").iterdir()
+    (tallies / "counts.json").unlink()
     with caplog.at_level(logging.WARNING):
         assert work.check().tasks is None
     assert "measured from the beginning" in caplog.text
@@ -163,6 +165,24 @@ def test_lost_tallies_and_a_new_config_measure_all_anew(work: Work, caplog: pyte
     with work.store.begin() as connection:
         work.store.set_label_config(connection, 1, CONFIG.replace('"complaint"', '"blame"'))
     assert work.check().tasks is None
+
+
+def test_tallies_of_a_bucket_serve_the_next_check_and_go(tmp_path: Path, bucket: Any) -> None:
+    settings = Settings(services=ServiceSettings(data=tmp_path, artifacts_uri="s3://labels/deep"))
+    runtime = Runtime(settings)
+    work = Work(runtime, 10)
+    for task in (1, 2, 3):
+        for person in (1, 2):
+            work.say(task, person, "praise" if task < 3 else "complaint")
+    first = work.check()
+    (kept,) = folders.names_below("s3://labels/deep/tallies")
+    work.say(2, 1, "complaint")
+    second = work.check()
+    assert first.tasks is None and second.tasks is not None, "what the bucket kept was used"
+    work.assert_as_if_measured_anew(second)
+    (now,) = folders.names_below("s3://labels/deep/tallies")
+    assert now != kept and len(folders.names_below("s3://labels/deep/reports")) == 2
+    runtime.store.close()
 
 
 def test_too_little_agreement_on_enough_tasks_is_an_alarm(work: Work, caplog: pytest.LogCaptureFixture) -> None:
