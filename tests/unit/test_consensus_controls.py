@@ -142,6 +142,10 @@ def test_points_and_spans_take_the_middle() -> None:
     task = consensus("span", [[span(0, 3, "PER")], [span(0, 3, "PER")], [span(0, 4, "ORG"), span(8, 10, "PER")]])
     assert task["regions"][0]["value"] == {"start": 0, "end": 3} and task["regions"][0]["label"] == "PER"
     assert task["rejected"][0]["value"] == {"start": 8, "end": 10}
+    # Passages that have a third in common are one, whose ends are voted on.
+    long, short = [span(0, 10, "PER")], [span(6, 10, "PER")]
+    (one,) = consensus("span", [long, short, short])["regions"]
+    assert (one["value"], one["support"]) == ({"start": 6, "end": 10}, 3)
 
 
 def test_sets_and_paths_are_asked_for_one_by_one() -> None:
