@@ -56,7 +56,7 @@ def review_rows(tasks: int) -> list[dict[str, Any]]:
     # Every task stands somewhere, nothing is decided twice, and only looking finds the same.
     judged = (first.stages.total(), after.stages.total(), report.stages.total()) == (tasks, len(changed), tasks)
     equal = judged and not again.decided and again.stages == report.stages
-    told = {"stages": dict(Counter(first.stages)), "decided": first.decided.total()}
+    told: dict[str, Any] = {"stages": dict(Counter(first.stages)), "decided": first.decided.total()}
     return [
         at_most(f"first review of {tasks} tasks, {tasks * _EACH} labels", first_s, A_TASK * tasks, equal=equal, **told),
         at_most(f"review after {CHANGED} changed labels of them", after_s, AFTER_CHANGES, equal=equal),
