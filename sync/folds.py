@@ -23,6 +23,7 @@ from labelloop.progress import Counting, not_counted
 from labelloop.values import Budget, Outcome, TaskItem
 from qa.kinds.registry import measurable
 from sync.fold_scores import calibrated
+from sync.image_prints import image_prints
 from sync.ingesting.fingerprints import text_fingerprint
 from sync.ingesting.marks import META_KEY
 from sync.near_groups import near_groups
@@ -126,7 +127,7 @@ def folds_of(dataset: Dataset, folds: int, seed: int) -> dict[int, int]:
 
 
 def groups_of(dataset: Dataset) -> dict[int, int]:
-    """Task -> the least id of its group: tasks of one group_key, and those whose texts or noted fingerprints are near."""
+    """Task -> the least id of its group: tasks of one group_key, and those whose texts or images are near."""
     keys = dict(dataset.tasks.select("task_id", "group_key").iter_rows())
     by_key: dict[str, list[int]] = {}
     for task, key in keys.items():
@@ -147,10 +148,12 @@ def groups_of(dataset: Dataset) -> dict[int, int]:
 
 
 def _prints(dataset: Dataset) -> dict[int, str]:
-    """Fingerprints of tasks: the one that ingest noted, else that of the texts that the task shows."""
+    """Fingerprints of tasks: the one that ingest noted, else that of the texts that the task shows, else of its image."""
     config = dataset.label_config
     keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
-    found = {}
+    found: dict[int, str] = {}
+    bare: dict[int, Mapping[str, object]] = {}
+    files: dict[str, Path] = {}
     for task, data, meta in _data(dataset):
         mark = meta.get(META_KEY)
         noted = mark.get("fingerprint") if isinstance(mark, Mapping) else None
@@ -159,6 +162,11 @@ def _prints(dataset: Dataset) -> dict[int, str]:
             found[task] = noted
         elif text:
             found[task] = text_fingerprint(text)
+        elif config.has_media and (media := dataset.media(task, data)):
+            bare[task] = data
+            files |= media
+    if bare:
+        found |= image_prints(bare, config, lambda address: files[address])[0]
     return found
 
 
