@@ -12,7 +12,6 @@ from labelloop.errors import DataError
 from labelloop.progress import Counting, not_counted
 from labelloop.store import ProjectRow
 from labelloop.task_items import Fetch
-from labelloop.values import ROLES
 from sync.file_media import file_media
 from sync.folds import FoldPlan, OutOfFold, checked_backend, predict_out_of_fold
 from sync.formats.freezing_exports import dataset_from_export
@@ -35,7 +34,7 @@ def out_of_fold_of_project(
     checked_backend(name)
     with tempfile.TemporaryDirectory(prefix="folds-", dir=runtime.scratch("folds")) as made:
         scratch = Path(made)
-        frozen = freeze_version(runtime.store, project, str(scratch), roles=ROLES)
+        frozen = freeze_version(runtime.store, project, str(scratch))
         dataset = open_dataset(str(scratch), frozen.dataset_id, scratch)
         fetch = runtime.media.fetch if uses_media(project) else None
         return _of_dataset(dataset, name, scratch, plan, fetch, count)

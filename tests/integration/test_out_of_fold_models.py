@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,9 @@ from labelloop.datasets import Dataset, read_dataset
 from labelloop.demo.images import LABELS, generate_images
 from labelloop.demo.texts import NER_LABELS, generate_ner
 from labelloop.errors import NotReady, UsageError
+from labelloop.settings import ServiceSettings
+from labelloop.store import open_store
+from labelloop.store.tables import revisions
 from labelloop.values import Artefact, Outcome
 from sync import folds as folds_module
 from sync.fold_scores import fit_sigmoid
@@ -217,6 +221,51 @@ def test_boxes_are_judged_by_a_detector_that_did_not_see_the_image(tmp_path: Pat
     assert set(said.regions) == set(range(1, 26)) == set(said.vectors)
     assert [{1, 25} & tasks for tasks in held if {1, 25} & tasks] == [{1, 25}]
     assert {"detector": "out of fold", "reason": "1 tasks have no prediction: not_found"} in report["skipped"]
+
+
+def test_a_projects_labels_are_judged_by_its_own_backend_and_only_scratch_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, named, at = Recorder(), list[str](), datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def module(name: str) -> Recorder:
+        named.append(name)
+        return recorder
+
+    monkeypatch.setattr(folds_module, "backend_module", module)
+    monkeypatch.setenv("LABELLOOP_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    store = open_store(ServiceSettings(data=tmp_path).database)
+    store.put_project(project_id=1, title="Names", task_type="ner", backend="mine", label_config=SPANS, settings={})
+    texts = [each.text for each in generate_ner(20, 3)]
+    store.put_tasks(
+        1,
+        [
+            {"task_id": n, "data": {"text": text}, "overlap": 1, "content_hash": f"c{n}", "group_key": f"g{n // 2}",
+             "meta": {}, "role": ("pool", "holdout", "gold")[n % 3]}
+            for n, text in enumerate(texts, start=1)
+        ],
+    )  # fmt: skip
+    with store.begin() as connection:
+        store.insert_missing(
+            connection,
+            revisions,
+            [
+                {"project_id": 1, "annotation_id": n, "task_id": n, "rev": 1, "rev_hash": f"h{n}", "person_id": 7,
+                 "kind": "human", "state": "submitted", "ground_truth": False, "created_at": at, "updated_at": at,
+                 "seen_at": at, "lead_time_s": 2.0, "parent_prediction": None, "shown_serving_id": None,
+                 "config_hash": "c", "result": []}
+                for n in range(1, 21)
+            ],
+        )  # fmt: skip
+    judged = {n for n in range(1, 21) if n % 3 != 2}  # gold tasks measure people: they are neither judged nor learned
+    report = run("Names", "--out-of-fold", "--folds", 4)
+    assert report["n_labels"] == len(judged) == 13 and set(named) == {"mine"} and len(recorder.seen) == 4
+    for seen, asked in zip(recorder.seen, recorder.asked, strict=True):
+        assert seen | asked == judged and not seen & asked
+        assert all((n in seen) == (n + 1 in seen) for n in range(2, 20, 2) if {n, n + 1} <= judged)
+    assert list((tmp_path / "scratch/folds").iterdir()) == [] and not (tmp_path / "datasets").exists()
+    assert {"detector": "out of fold", "reason": "1 tasks have no prediction: text_missing"} in report["skipped"]
 
 
 @pytest.mark.parametrize(
