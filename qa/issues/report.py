@@ -28,7 +28,7 @@ from qa.issues.placed import PLACED_KINDS, placed_in
 from qa.issues.region_errors import region_findings, regions_of_others
 from qa.issues.sets import chosen, set_findings
 from qa.issues.slips import slips
-from qa.kinds.kind import Kind
+from qa.kinds.kind import Kind, under
 from qa.kinds.registry import kind_of
 
 SCHEMA_VERSION = 1
@@ -196,6 +196,10 @@ class _Regions:
         if not judged:
             reason = "no task with labels has predicted regions; --out-of-fold makes some, --predictions reads a file"
             skipped.append((f"predictions of {control.name}", reason))
+        elif not any(under(clues.regions[label.task], control) for label in judged):
+            # A model that was not made for a control says nothing by saying nothing.
+            skipped.append((f"predictions of {control.name}", "none of the predicted regions is of this control"))
+            judged = []
         predicted = {
             label.annotation: placed_in(clues.regions[label.task], control, kind, label.data) for label in judged
         }

@@ -240,6 +240,17 @@ def test_hotspots_name_what_has_more_findings_than_its_share() -> None:
     assert hotspots([], labels, shares) == []
 
 
+def test_a_model_that_was_not_made_for_a_control_says_nothing_of_it() -> None:
+    labels = [label(task, 1, box("a", "cell", 10, 10, 20, 20)) for task in (1, 2)]
+    report = error_report(labels, CONFIG, Clues(regions={1: [], 2: []}))
+    assert report["findings"] == []
+    assert {"detector": "predictions of box", "reason": "none of the predicted regions is of this control"} in report[
+        "skipped"
+    ]
+    seen = box("", "cell", 10, 10, 20, 20, score=0.9)
+    assert [each["task"] for each in error_report(labels, CONFIG, Clues(regions={1: [], 2: [seen]}))["findings"]] == [1]
+
+
 def test_a_report_survives_broken_regions_and_says_what_it_skips() -> None:
     broken = [
         {"from_name": "box", "type": "rectanglelabels", "value": {"x": "left"}},
@@ -248,7 +259,9 @@ def test_a_report_survives_broken_regions_and_says_what_it_skips() -> None:
         {"from_name": "mood", "type": "choices", "value": None},
         box("a", "cell", 10, 10, 20, 20) | {"item_index": "first", "score": "high"},
     ]
-    report = error_report([label(1, 1, *broken)], CONFIG, Clues(regions={1: []}))
+    other = box("b", "plate", 70, 70, 10, 10, score=0.9)
+    seen = {1: [], 2: [other]}
+    report = error_report([label(1, 1, *broken), label(2, 1, other)], CONFIG, Clues(regions=seen))
     assert [(each["type"], each["region"]) for each in report["findings"]] == [("extra", "a")]
     empty = error_report([], CONFIG, Clues())
     assert empty["findings"] == [] and {each["detector"] for each in empty["skipped"]} == {
