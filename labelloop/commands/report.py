@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,11 +36,24 @@ from labelloop.errors import DataError, LabelloopError, MediaError, UsageError
 
 if TYPE_CHECKING:
     from labelloop.media import MediaCache
+    from labelloop.progress import Counting
     from qa.report.page import Content
     from qa.report.pictures import Absent, Look, Photo
     from sync.runtime import Runtime
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_log = logging.getLogger(__name__)
+
+
+class PartName(StrEnum):
+    """What the page tells besides agreement, in its order."""
+
+    ANNOTATORS = "annotators"
+    ERRORS = "errors"
+    CONSENSUS = "consensus"
+    REVIEW = "review"
+
+
 _PROJECT = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?/projects/\d+")
 _DATA_IMAGE = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
@@ -50,10 +66,19 @@ def report(
     annotators: Annotated[
         Path | None, typer.Option("--annotators", help="JSON of labelloop annotators; default: made now")
     ] = None,
-    errors: Annotated[Path | None, typer.Option("--errors", help="JSON of labelloop errors")] = None,
-    consensus: Annotated[Path | None, typer.Option("--consensus", help="JSON of labelloop consensus")] = None,
+    errors: Annotated[
+        Path | None, typer.Option("--errors", help="JSON of labelloop errors; default: looked for now")
+    ] = None,
+    consensus: Annotated[
+        Path | None,
+        typer.Option("--consensus", help="JSON of labelloop consensus; default: made now, of every control"),
+    ] = None,
     review: Annotated[
         Path | None, typer.Option("--review", help="JSON of labelloop review; default: made now, of a project")
+    ] = None,
+    without: Annotated[
+        list[PartName] | None,
+        typer.Option("--without", help="a part to leave out, for speed; may be said several times"),
     ] = None,
     label_studio_url: Annotated[
         str | None,
@@ -65,6 +90,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the quality report: agreement with its intervals, who and what disagrees, and pictures of the worst tasks."""
+    from labelloop.progress import progress_counter
     from qa.report.page import quality_page
 
     if out.is_dir() or not out.absolute().parent.is_dir():
@@ -74,8 +100,9 @@ def report(
         for name, path in (("annotators", annotators), ("errors", errors), ("consensus", consensus), ("review", review))
         if path is not None
     }
+    parts = _Parts(extra, frozenset(each.value for each in without or ()), progress_counter("report", silent=as_json))
     if is_table(file):
-        content, missing = _of_table(file, level, extra, label_studio_url), Counter[str]()
+        content, missing = _of_table(file, level, parts, label_studio_url), Counter[str]()
         page = quality_page(content)
     else:
         if level is not None:
@@ -83,7 +110,7 @@ def report(
         runtime = open_runtime(settings)
         missing = Counter()
         with _images(runtime, file is not None, missing) as look:
-            content = _of_labels(runtime, project, file, config, label_studio_url, look, extra, gold=gold)
+            content = _of_labels(runtime, project, file, config, label_studio_url, look, parts, gold=gold)
             page = quality_page(content)
     written = page.encode()
     out.write_bytes(written)
@@ -92,25 +119,74 @@ def report(
         "path": str(out),
         "bytes": len(written),
         "controls": list(content.agreement["controls"]),
-        "parts": ["agreement", *extra],
+        "parts": ["agreement", *(name.value for name in PartName if getattr(content, name) is not None)],
+        "not_made": dict(content.not_made),
         "worst": [{"task": each.task, "control": each.control.name, "score": each.score} for each in content.worst],
         "images_missing": dict(missing),
     }
     lines = [f"{out}: {len(written) / 1e6:.1f} MB, {len(content.worst)} tasks with a picture of the disagreement"]
+    lines += [f"no {name}: {reason}" for name, reason in content.not_made.items()]
     lines += [
         f"{count} image{'s are' if count > 1 else ' is'} not shown: {reason}" for reason, count in missing.most_common()
     ]
     say(told, as_json, "\n".join(lines))
 
 
-def _of_table(file: Path, level: Any, extra: Mapping[str, Any], url: str | None) -> Content:
-    from qa.judgments import read_judgments
+class _Parts:
+    """The parts of the page that other commands tell: given as files, else made now unless they are to be left out."""
+
+    def __init__(self, given: Mapping[str, Any], without: frozenset[str], count: Counting) -> None:
+        self._made, self._without, self._count = dict(given), without, count
+        self._reasons: dict[str, str] = {}
+
+    def make(self, name: str, maker: Callable[[], Any]) -> None:
+        """Have a part made; where that fails, the page says why."""
+        if name in self._made or name in self._without:
+            return
+        self._count(name, 0, 1)
+        try:
+            self._made[name] = maker()
+        except LabelloopError as error:
+            self._reasons[name] = str(error)
+        except Exception as error:  # a part's fault costs nobody the rest of the page
+            _log.exception("a part of the report failed", extra={"part": name})
+            self._reasons[name] = f"it failed with {type(error).__name__}: {error}"
+        self._count(name, 1, 1)
+
+    def consensus(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        """The consensus of each control, or why it has none."""
+        if "consensus" in self._made or "consensus" in self._without or not makers:
+            return
+        told = []
+        for at, (name, maker) in enumerate(makers.items()):
+            self._count("consensus of controls", at, len(makers))
+            try:
+                told.append(maker())
+            except LabelloopError as error:
+                told.append({"control": name, "reason": str(error)})
+            except Exception as error:  # one control's matter only
+                _log.exception("the consensus of a control failed", extra={"control": name})
+                told.append({"control": name, "reason": f"it failed with {type(error).__name__}: {error}"})
+        self._count("consensus of controls", len(makers), len(makers))
+        self._made["consensus"] = told
+
+    def told(self) -> dict[str, Any]:
+        """The fields of the page's content."""
+        return {**self._made, "not_made": self._reasons}
+
+
+def _of_table(file: Path, level: Any, parts: _Parts, url: str | None) -> Content:
+    from qa.consensus.report import consensus_report
+    from qa.judgments import coded, read_judgments
     from qa.report.page import Content
     from qa.table_agreement import table_agreement
 
-    told = table_agreement(read_judgments(file), level or "nominal")
+    judgments = read_judgments(file)
+    told = table_agreement(judgments, level or "nominal")
+    if level in (None, "nominal"):  # of numbers no class is the answer
+        parts.consensus({"": lambda: consensus_report(coded(judgments), "dawid_skene")})
     task_url = _task_url(_project_address(url) if url else None)
-    return Content(file.name, datetime.now(UTC), told, task_url=task_url, **extra)
+    return Content(file.name, datetime.now(UTC), told, task_url=task_url, **parts.told())
 
 
 def _of_labels(
@@ -120,17 +196,19 @@ def _of_labels(
     config: Path | None,
     url: str | None,
     look: Look,
-    extra: dict[str, Any],
+    parts: _Parts,
     *,
     gold: bool,
 ) -> Content:
-    """What the page tells of a project, or of an export file; what was not given of `extra` and is quick is made here."""
+    """What the page tells of a project, or of an export file."""
     from labelloop.label_config import parse_label_config
     from qa.agreement import Running, agreement_report
     from qa.annotators.report import annotator_report
+    from qa.consensus.controls import control_consensus
     from qa.kinds.registry import measurable
     from qa.report.disagreements import confused_pairs, worst_disagreements
     from qa.report.page import Content
+    from sync.label_errors import errors_of_file, errors_of_project
 
     address: str | None
     row = None
@@ -141,13 +219,17 @@ def _of_labels(
 
         row = project_of(runtime, needed(project))
         labels, parsed, title = work_frame(runtime, row), parse_label_config(row.label_config), row.title
-        extra.setdefault("review", review_report(runtime, row).to_json())
+        parts.make("review", lambda: review_report(runtime, row).to_json())
+        parts.make("errors", partial(errors_of_project, runtime, row))
         base = (url or runtime.services.label_studio_url).rstrip("/")
         address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
     else:
         (labels, parsed), title = read_labels(file, config), file.name
         address = _project_address(url) if url is not None else None
-    extra.setdefault("annotators", annotator_report(labels, parsed))
+        parts.make("errors", partial(errors_of_file, file, parsed))
+    parts.make("annotators", partial(annotator_report, labels, parsed))
+    measured = measurable(parsed)
+    parts.consensus({each[0].name: partial(control_consensus, labels, *each) for each in measured})
     running, said = Running.read(labels, parsed, gold=gold)
     told = agreement_report(running, said)
     if row is not None:
@@ -156,11 +238,11 @@ def _of_labels(
         title,
         datetime.now(UTC),
         told,
-        worst_disagreements(told, labels, measurable(parsed), gold=gold),
+        worst_disagreements(told, labels, measured, gold=gold),
         confused_pairs(running, said, told),
         look=look,
         task_url=_task_url(address),
-        **extra,
+        **parts.told(),
     )
 
 
@@ -183,16 +265,17 @@ def _task_url(address: str | None) -> Callable[[Any], str | None]:
     return url
 
 
-def _extra(path: Path, name: str) -> dict[str, Any]:
+def _extra(path: Path, name: str) -> Any:
     """The JSON of another command, looked through once; DataError when it is no such report."""
     import orjson
 
     from qa.report import findings
+    from qa.report.consensus import consensus_section
 
     sections: dict[str, tuple[str | None, Callable[[dict[str, Any]], Any]]] = {
         "annotators": ("annotators", lambda told: findings.annotators_section(told, str)),  # type: ignore[arg-type]
         "errors": ("findings", lambda told: findings.errors_section(told, str)),  # type: ignore[arg-type]
-        "consensus": ("tasks", lambda told: findings.consensus_section(told, str)),  # type: ignore[arg-type]
+        "consensus": ("tasks", lambda told: consensus_section([told], str)),  # type: ignore[arg-type]
         "review": (None, findings.review_section),
     }
     key, section = sections[name]
@@ -207,7 +290,7 @@ def _extra(path: Path, name: str) -> dict[str, Any]:
         section(told)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{expected}, got another shape ({type(error).__name__}: {error})") from error
-    return told
+    return [told] if name == "consensus" else told
 
 
 # -- images -------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The parts of the report on annotators, label errors, consensus and review, from the JSON of those commands."""
+"""The parts of the report on annotators, label errors and review, from the JSON of those commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from qa.report.bars import bar, task_links
 from qa.report.markup import Child, Html, element, joined, named
 from qa.report.tables import left_out_note, section, table
-from qa.report.wording import interval, number
+from qa.report.wording import interval, number, plain
 
 #: Rows of each table, and tasks that a finding names.
 MOST_ROWS, MOST_TASKS = 100, 10
@@ -77,8 +77,8 @@ def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
             _person(each[0].get("annotator")),
             named(each[0].get("control") or ""),
             str(each[0].get("type") or "–").replace("_", " "),
-            _plain(each[0].get("given")),
-            _plain(each[0].get("suggested")),
+            plain(each[0].get("given")),
+            plain(each[0].get("suggested")),
             number(len(each)),
             number(each[0].get("score")),
             str(each[0].get("cause") or "–"),
@@ -88,7 +88,7 @@ def errors_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
     most = max((each["n"] for each in hotspots), default=1) or 1
     spots: list[Sequence[Child]] = [
         [
-            str(each["by"]).replace("_", " "), _plain(each["key"]), number(each["n"]), bar(each["n"] / most),
+            str(each["by"]).replace("_", " "), plain(each["key"]), number(each["n"]), bar(each["n"] / most),
             number(each.get("ratio")), joined(task_links((each.get("tasks") or ())[:MOST_TASKS], task_link)),
         ]
         for each in hotspots[:MOST_ROWS]
@@ -125,7 +125,7 @@ def _problems(problems: Sequence[Mapping[str, Any]], task_link: TaskLink) -> Htm
         return None
     rows: list[Sequence[Child]] = [
         [
-            str(each["type"]), named(each.get("control") or ""), _plain(each.get("key")), number(each.get("score")),
+            str(each["type"]), named(each.get("control") or ""), plain(each.get("key")), number(each.get("score")),
             joined(task_links((each.get("tasks") or ())[:MOST_TASKS], task_link)),
         ]
         for each in problems[:MOST_ROWS]
@@ -139,30 +139,6 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Html | None:
         return None
     rows: list[Sequence[Child]] = [[str(each["detector"]), str(each["reason"])] for each in skipped[:MOST_ROWS]]
     return table("What was not looked for", ["Detector", "Why"], rows)
-
-
-def consensus_section(report: Mapping[str, Any], task_link: TaskLink) -> Html:
-    """The least certain tasks of `labelloop consensus --json`."""
-    tasks = report.get("tasks") or []
-    known = [each for each in tasks if each.get("probability") is not None]
-    ordered = sorted(known, key=lambda each: each["probability"])[:MOST_ROWS]
-    rows: list[Sequence[Child]] = [
-        [task_link(each["task"]), _plain(each.get("label")), number(float(each["probability"])),
-         number(each.get("support")), number(each.get("judgments"))]
-        for each in ordered
-    ]  # fmt: skip
-    said = f"{number(len(tasks))} tasks have a consensus" + (f" by {report['method']}." if "method" in report else ".")
-    return section(
-        "consensus",
-        "Consensus",
-        element("p", said.replace("_", " ")),
-        table(
-            "The least certain tasks", ["Task", "Label", "Probability", "Support", "Judgments"], rows, class_="numbers"
-        )
-        if rows
-        else None,
-        left_out_note(len(rows), len(known), "tasks"),
-    )
 
 
 def review_section(report: Mapping[str, Any]) -> Html:
@@ -194,14 +170,3 @@ def _flag(flag: Mapping[str, Any], task_link: TaskLink) -> Html:
 
 def _person(annotator: Any) -> str:
     return "–" if annotator is None else f"annotator {annotator}"
-
-
-def _plain(value: Any) -> Child:
-    """A class, several of them, or a number, as text."""
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        return joined([part for each in value for part in (" / ", _plain(each))][1:])
-    if isinstance(value, Mapping):
-        return joined([part for key, each in value.items() for part in (", ", f"{key} ", _plain(each))][1:])
-    return named(number(value) if isinstance(value, float) else value)

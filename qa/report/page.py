@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from qa.kinds.shapes import Spans
 from qa.report.answers import answer_table, task_text
 from qa.report.bars import Confused
+from qa.report.consensus import consensus_section, not_made
 from qa.report.controls import control_section
 from qa.report.disagreements import Disagreement
-from qa.report.findings import annotators_section, consensus_section, errors_section, review_section
+from qa.report.findings import annotators_section, errors_section, review_section
 from qa.report.markup import Child, Html, element, escaped, joined, named
 from qa.report.passages import passage_rows
 from qa.report.pictures import DRAWN, Absent, Look, image_figures
@@ -29,7 +30,8 @@ def _no_image(address: str) -> Absent:
 
 @dataclass(frozen=True)
 class Content:
-    """What the page tells. `agreement` is the JSON of `labelloop agreement`; the other reports, where there are any.
+    """What the page tells. `agreement` is the JSON of `labelloop agreement`; the other reports, where there are any:
+    of consensus one for each control. `not_made` has the reasons of parts that could not be made, by the names of these.
 
     `task_url` gives the address of a task in Label Studio, None where that is not known; `look` an image of a task.
     """
@@ -41,8 +43,9 @@ class Content:
     confused: Mapping[str, Sequence[Confused]] = field(default_factory=dict)
     annotators: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
-    consensus: Mapping[str, Any] | None = None
+    consensus: Sequence[Mapping[str, Any]] | None = None
     review: Mapping[str, Any] | None = None
+    not_made: Mapping[str, str] = field(default_factory=dict)
     look: Look = _no_image
     task_url: Callable[[Any], str | None] = lambda task: None
 
@@ -84,17 +87,25 @@ def _parts(content: Content) -> list[tuple[str, str, Html]]:
         ident = f"control-{at}"
         made = control_section(name, control, content.confused.get(name, ()), ident, link)
         found.append((ident, f"Control {name}", made))
-    if content.annotators is not None:
-        found.append(("annotators", "Annotators", annotators_section(content.annotators, link)))
-    if content.errors is not None:
-        found.append(("errors", "Label errors", errors_section(content.errors, link)))
-    if content.consensus is not None:
-        found.append(("consensus", "Consensus", consensus_section(content.consensus, link)))
-    if content.review is not None:
-        found.append(("review", "Review", review_section(content.review)))
+    found += _others(content, link)
     found.append(("worst", "Worst tasks", _worst(content, link)))
     found.append(("not-counted", "Not counted", _not_counted(content.agreement)))
     return found
+
+
+def _others(content: Content, link: Callable[[Any], Html]) -> Iterator[tuple[str, str, Html]]:
+    """The parts of other reports, and of those that could not be made the reasons."""
+    parts: Sequence[tuple[str, str, Any, Callable[[Any], Html]]] = (
+        ("annotators", "Annotators", content.annotators, lambda told: annotators_section(told, link)),
+        ("errors", "Label errors", content.errors, lambda told: errors_section(told, link)),
+        ("consensus", "Consensus", content.consensus, lambda told: consensus_section(told, link)),
+        ("review", "Review", content.review, review_section),
+    )
+    for ident, title, told, made in parts:
+        if told is not None:
+            yield ident, title, made(told)
+        elif ident in content.not_made:
+            yield ident, title, section(ident, title, not_made(content.not_made[ident]))
 
 
 def _headline(report: Mapping[str, Any]) -> Html:

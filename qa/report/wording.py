@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qa.report.markup import Html, element, joined
+from qa.report.markup import Child, Html, element, joined, named
 
+#: Characters of an answer in a table.
+MOST_CHARACTERS = 300
 _NAMES = {
     "percent_agreement": "Percent agreement",
     "cohens_kappa": "Cohen's kappa",
@@ -68,6 +70,19 @@ def figure(metric: Mapping[str, Any]) -> Html:
     if metric.get("value") is None:
         return joined(["– ", element("span", metric.get("reason") or "not defined", class_="why")])
     return element("strong", number(float(metric["value"])))
+
+
+def plain(value: Any) -> Child:
+    """A class, several of them, or a number, as text; of a long text its beginning."""
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return joined([part for each in value for part in (" / ", plain(each))][1:]) or "nothing"
+    if isinstance(value, Mapping):
+        return joined([part for key, each in value.items() for part in (", ", f"{key} ", plain(each))][1:])
+    if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+        return named(value[:MOST_CHARACTERS] + " …")
+    return named(number(value) if isinstance(value, float) else value)
 
 
 def meaning(metric: str, value: float | None) -> str:

@@ -122,6 +122,21 @@ def test_the_worst_task_shows_each_person_s_boxes_over_its_image(opened: tuple[P
     assert said == []
 
 
+def test_every_part_is_there_and_reached_from_the_navigation(opened: tuple[Page, list[str]]) -> None:
+    page, said = opened
+    for part in ("pairs", "classes", "people", "weeks"):
+        assert page.locator(f"#control-0-{part}").is_visible(), part
+    shown = page.locator("#control-0-pairs .matrix, #control-0-classes .bar, #control-0-weeks .trend")
+    assert shown.count() >= 3
+    for ident in ("annotators", "errors", "consensus", "worst"):
+        page.locator(f"nav a[href='#{ident}']").click()
+        assert page.locator(f"#{ident}").is_visible() and page.url.endswith(f"#{ident}")
+    assert page.locator("#consensus h3").count() == 2
+    assert page.locator("#consensus-0 tbody th").first.inner_text() == "1"
+    link = page.locator("article a").first.get_attribute("href")
+    assert link == "https://labels.example/projects/7/data?task=1" and said == []
+
+
 def test_the_page_fits_its_width_and_only_frames_scroll(opened: tuple[Page, list[str]]) -> None:
     page, said = opened
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

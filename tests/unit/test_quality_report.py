@@ -161,7 +161,7 @@ def test_names_and_texts_of_others_never_become_markup() -> None:
     errors = {"findings": [{"task": 1, "annotator": None, "score": 0.5, **finding}],
               "hotspots": [{"by": HOSTILE, "key": [HOSTILE, "b"], "n": 2, "ratio": 1.5, "tasks": [HOSTILE]}]}  # fmt: skip
     text, tree = page(
-        worst=hostile, annotators=flags, errors=errors, consensus={"tasks": [{"task": HOSTILE, "probability": 0.5}]},
+        worst=hostile, annotators=flags, errors=errors, consensus=[{"tasks": [{"task": HOSTILE, "probability": 0.5}]}],
         review={HOSTILE: HOSTILE}, confused={"label": [Confused(HOSTILE, HOSTILE, 3, (5,))]},
         look=lambda address: Absent(HOSTILE), task_url=lambda task: f"javascript:{task}",
     )  # fmt: skip
@@ -258,7 +258,9 @@ def test_other_reports_have_a_part_only_when_they_are_there() -> None:
                               "flags": [{"flag": "too_fast", "why": "3 s against 30 s", "tasks": [1, 2]}],
                               "gold": {"value": 0.876, "ci": [0.801, 0.934], "n": 61}}]}  # fmt: skip
     consensus = {"method": "dawid_skene", "tasks": [{"task": 3, "label": "cat", "probability": 0.512, "support": 2}]}
-    _, tree = page(errors=errors, annotators=people, consensus=consensus, review={"open": {"review": 41}, "done": [1]})
+    _, tree = page(
+        errors=errors, annotators=people, consensus=[consensus], review={"open": {"review": 41}, "done": [1]}
+    )
     assert all(
         part in text_of(tree, "#errors") for part in ("wrong class", "0.913", "guideline", "2.750", "class pair")
     )

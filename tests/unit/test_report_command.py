@@ -16,7 +16,7 @@ from selectolax.lexbor import LexborHTMLParser
 from typer.testing import CliRunner
 
 from labelloop.cli import app
-from labelloop.errors import DataError, MediaError, UsageError
+from labelloop.errors import DataError, MediaError, NotReady, UsageError
 from labelloop.media import thumbnail_of
 from labelloop.settings import ServiceSettings
 from labelloop.store import open_store
@@ -91,7 +91,9 @@ def refused(*arguments: str) -> Any:
 
 def test_an_export_becomes_a_page_with_the_tasks_that_people_disagree_on(here: Path) -> None:
     told, tree = written(*export(here), "--out", "page.html", "--label-studio-url", "http://ls.example/projects/3/")
-    assert (told["path"], told["controls"], told["parts"]) == ("page.html", ["label"], ["agreement", "annotators"])
+    assert (told["path"], told["controls"], told["parts"]) == (
+        "page.html", ["label"], ["agreement", "annotators", "errors", "consensus"],
+    )  # fmt: skip
     assert [each["task"] for each in told["worst"]] == [5, 2, 4]
     assert [a.attributes["href"] for a in tree.css("article a")] == [
         f"http://ls.example/projects/3/data?task={task}" for task in (5, 2, 4)
@@ -132,6 +134,7 @@ def test_a_project_is_read_from_the_store_and_links_to_label_studio(
     store.engine.dispose()
     told, tree = written("Letters")
     assert [each["task"] for each in told["worst"]] == [5, 2, 4] and "Letters" in str(tree.text())
+    assert told["parts"] == ["agreement", "annotators", "errors", "consensus", "review"] and told["not_made"] == {}
     assert next(a.attributes["href"] for a in tree.css("article a")) == "http://127.0.0.1:9/projects/1/data?task=5"
     _, tree = written("Letters", "--label-studio-url", "https://labels.example")
     assert next(a.attributes["href"] for a in tree.css("article a")) == "https://labels.example/projects/1/data?task=5"
@@ -144,18 +147,67 @@ def test_a_csv_has_figures_and_no_pictures(here: Path) -> None:
     (here / "labels.csv").write_text("\n".join(["task,annotator,label", *rows]))
     told, tree = written("--file", "labels.csv")
     assert told["worst"] == [] and tree.css_first(".matrix") is not None
+    assert told["parts"] == ["agreement", "consensus"] and len(tree.css("#consensus tbody tr")) == 5
     assert "Krippendorff's alpha" in str(tree.css_first(".headline").text())  # type: ignore[union-attr]
 
 
 def test_other_reports_are_taken_in_and_others_are_refused(here: Path) -> None:
     (here / "errors.json").write_text(json.dumps({"findings": [], "hotspots": []}))
     told, tree = written(*export(here), "--errors", "errors.json")
-    assert told["parts"] == ["agreement", "errors", "annotators"] and tree.css_first("#errors") is not None
+    assert "errors" in told["parts"] and "None found." in str(tree.css_first("#errors").text())  # type: ignore[union-attr]
     for name, body in (("errors", '{"findings": [{}]}'), ("annotators", "{}"), ("consensus", "[]"), ("review", "{")):
         (here / "other.json").write_text(body)
         error = refused(*export(here), f"--{name}", "other.json")
         assert isinstance(error, DataError) and f"labelloop {name} --json" in str(error)
     assert isinstance(refused(*export(here), "--errors", "nowhere.json"), DataError)
+
+
+def said_of(tree: LexborHTMLParser, selector: str) -> str:
+    found = tree.css(selector)
+    assert found, selector
+    return " ".join(each.text(separator="|") for each in found)
+
+
+def test_errors_and_the_consensus_of_each_control_are_made_on_the_spot(here: Path) -> None:
+    both = CHOICES.replace("</View>", '<Rating name="stars" toName="text"/></View>')
+    _, tree = written(*export(here, both))
+    assert "confident learning of label" in said_of(tree, "#errors")  # five texts are too few: said, not left out
+    first = said_of(tree, "#consensus-0 tbody tr")
+    assert len(tree.css("#consensus-0 tbody tr")) == 5 and first.startswith("5|")  # one says a, one b
+    assert "label" in said_of(tree, "#consensus-0 h3")
+    assert "no judgment" in said_of(tree, "#consensus-1 .why") and "stars" in said_of(tree, "#consensus-1 h3")
+
+
+def test_parts_are_left_out_where_asked_and_a_given_file_is_shown_all_the_same(here: Path) -> None:
+    told, tree = written(*export(here), "--without", "errors", "--without", "consensus", "--without", "annotators")
+    assert told["parts"] == ["agreement"] and tree.css("#errors, #consensus, #annotators") == []
+    given = {"method": "majority", "tasks": [{"task": 3, "label": "given", "probability": 0.25}]}
+    (here / "consensus.json").write_text(json.dumps(given))
+    told, tree = written(*export(here), "--without", "consensus", "--consensus", "consensus.json")
+    assert "given" in said_of(tree, "#consensus") and len(tree.css("#consensus tbody tr")) == 1
+    assert CliRunner().invoke(app, ["report", *export(here), "--without", "agreement"]).exit_code == 2
+
+
+@pytest.mark.parametrize("fault", [NotReady("install 'labelloop[quality]'"), ZeroDivisionError("a fault")])
+def test_a_part_that_cannot_be_made_says_why_and_the_others_are_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("sync.label_errors.errors_of_file", fail)
+    monkeypatch.setattr("qa.consensus.controls.control_consensus", fail)
+    told, tree = written(*export(here))
+    assert str(fault) in said_of(tree, "#errors .why") and str(fault) in said_of(tree, "#consensus-0 .why")
+    assert list(told["not_made"]) == ["errors"] and str(fault) in told["not_made"]["errors"]
+    assert told["parts"] == ["agreement", "annotators", "consensus"] and len(told["worst"]) == 3
+    assert "no errors: " in CliRunner().invoke(app, ["report", *export(here)]).stdout
+
+
+def test_long_work_tells_where_it_is(here: Path) -> None:
+    result = CliRunner().invoke(app, ["report", *export(here)])
+    assert all(f"report: {stage}" in result.stderr for stage in ("errors", "annotators", "consensus of controls"))
+    assert "report: " not in CliRunner().invoke(app, ["report", *export(here), "--json"]).stderr
 
 
 def test_wrong_use_is_told_before_anything_is_measured(here: Path) -> None:
