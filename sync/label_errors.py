@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from labelloop.export_files import read_export
 from labelloop.label_config import Control, LabelConfig, parse_label_config
 from labelloop.progress import Counting, not_counted
 from labelloop.store import ProjectRow, Store
+from labelloop.store.signals import unpack
 from labelloop.store.tables import outcomes, revisions, signals
 from labelloop.task_items import Fetch
 from qa.agreement import current_labels
@@ -249,7 +251,8 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
     """What model versions said of tasks in the store, of each the last that was said before anybody labelled it.
 
     Such a version can't have learned from the task's labels. Of a task without any the regions of the latest are taken,
-    and marked; probabilities are not.
+    and marked; probabilities are not. Embeddings are of one version and of all tasks, labelled or not: a label says
+    nothing about whether a picture is unusual.
     """
     config = parse_label_config(project.label_config)
     places = any(kind.name in PLACED_KINDS for _, kind in measurable(config))
@@ -264,7 +267,9 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
         began = {task: at for task, at in connection.execute(first.group_by(revisions.c.task_id))}
         said = select(*columns).where(scope, outcomes.c.status == "ok").order_by(outcomes.c.created_at)
         last: dict[int, str] = {}
+        spoke: dict[str, datetime] = {}
         for task, version, at in connection.execute(said):
+            spoke[version] = at
             if task in began:
                 last[task] = version
                 if at < began[task]:
@@ -277,9 +282,14 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
                 if chosen.get(task) == version:
                     found.regions[task] = list(result)
                     about[task] = {"model_version": version, "may_know_the_label": task not in fit}
+        vectors: dict[str, dict[int, Any]] = defaultdict(dict)
         for row in connection.execute(select(signals).where(store.scope(signals, project.project_id))):
             if row.probs and fit.get(row.task_id) == row.model_version:
                 found.chances.setdefault(row.control, {})[row.task_id] = row.probs
-            if row.embedding and chosen.get(row.task_id) == row.model_version:
-                found.vectors[row.task_id] = row.embedding
+            if row.embedding:
+                vectors[row.model_version].setdefault(row.task_id, row.embedding)
+    # Each version has a space of its own: the one is taken that knows the most tasks, the latest of equal ones.
+    if vectors:
+        version = max(vectors, key=lambda name: (len(vectors[name]), spoke.get(name, datetime.min.replace(tzinfo=UTC))))
+        found.vectors.update({task: unpack(vector) for task, vector in vectors[version].items()})
     return found, about

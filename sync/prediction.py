@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, delete, select
@@ -20,10 +22,12 @@ from labelloop.label_config import LabelConfig, parse_label_config
 from labelloop.logs import error_fields
 from labelloop.settings import ServiceSettings
 from labelloop.store import ProjectRow, Store, TaskRow
-from labelloop.store.tables import outcomes
+from labelloop.store.signals import signal_rows
+from labelloop.store.tables import outcomes, signals
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, MediaUse, task_item
 from labelloop.values import Outcome, TaskItem
+from qa.kinds.registry import measurable
 
 log = logging.getLogger(__name__)
 
@@ -94,19 +98,30 @@ def predict_tasks(
     guard: Guard,
     progress: Callable[[float, str], None],
 ) -> int:
-    """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception."""
+    """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception.
+
+    With it are stored the probabilities and the embedding that the model gives, where label errors are judged by them.
+    """
     config = parse_label_config(project.label_config)
+    judged = judged_controls(config)
+    want = _wanted(config, judged)
     done = seen = 0
     for batch, items in _with_media(tasks, config, fetch, media_use_of(backend)):
         guard.check()
-        predicted = iter(predict_each(backend, [item for item in items if isinstance(item, TaskItem)]))
+        predicted = iter(predict_each(backend, [item for item in items if isinstance(item, TaskItem)], want=want))
         found = [next(predicted) if isinstance(item, TaskItem) else item for item in items]
         rows = [
             _outcome_row(project.project_id, model_version, task.task_id, outcome, config)
             for task, outcome in zip(batch, found, strict=True)
         ]
+        told = [
+            row
+            for task, outcome in zip(batch, found, strict=True)
+            for row in _signal_rows(project.project_id, model_version, task.task_id, outcome, judged)
+        ]
         with guard.writing() as connection:
             done += store.insert_missing(connection, outcomes, rows)
+            store.upsert(connection, signals, told, ("probs", "embedding"))
         seen += len(batch)
         progress(seen / len(tasks), f"{seen} of {len(tasks)} tasks predicted")
     return done
@@ -153,6 +168,63 @@ def _outcome_row(
         "result": fitting,
         "fired_rules": list(outcome.fired_rules) or None,
     }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A control whose labels are judged by probabilities: how a model names its classes, and whether their own names do."""
+
+    name: str
+    units: Mapping[str, str]
+    named_alone: bool
+
+
+def judged_controls(config: LabelConfig) -> list[Judged]:
+    """The controls of classes of the task as a whole.
+
+    A class that several of them have tells of none of them where a model doesn't name the control.
+    """
+    found = [control for control, kind in measurable(config) if kind.name in ("categories", "ratings", "sets")]
+    owners = Counter(name for control in found for name in set(control.classes))
+    return [
+        Judged(
+            control.name,
+            {name: f"{control.name}/{name}" for name in control.classes},
+            all(owners[name] == 1 for name in control.classes),
+        )
+        for control in found
+    ]
+
+
+def _wanted(config: LabelConfig, judged: Sequence[Judged]) -> frozenset[str]:
+    """What to ask a model for. Only images are compared by embeddings: texts by their own words, which tells more."""
+    of_images = any(each.object_tag == "Image" for each in (*config.controls, *config.answers))
+    return frozenset({"regions", *(["probs"] if judged else []), *(["embedding"] if of_images else [])})
+
+
+def _signal_rows(
+    project_id: int, model_version: str, task_id: int, outcome: Outcome, judged: Sequence[Judged]
+) -> list[dict[str, Any]]:
+    if outcome.status != "ok":
+        return []
+    key = {"project_id": project_id, "task_id": task_id, "model_version": model_version}
+    try:
+        return signal_rows(key, by_control(outcome.probs or {}, judged), outcome.embedding)
+    except (TypeError, ValueError) as error:  # a model's odd numbers are no reason to lose its regions
+        log.error("signals not kept", extra={"task": task_id, **error_fields(error)})
+        return []
+
+
+def by_control(probs: Mapping[str, float], controls: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """Probabilities by control and class, of units named "control/class", or "class" by a model with one control."""
+    found = {}
+    for control in controls:
+        chances = {name: probs[unit] for name, unit in control.units.items() if unit in probs}
+        if not chances and control.named_alone:
+            chances = {name: probs[name] for name in control.units if name in probs}
+        if chances:
+            found[control.name] = chances
+    return found
 
 
 def shown_result(row: dict[str, Any], role: str, thresholds: Thresholds | None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 from labelloop.label_studio import TaskRow
 from labelloop.revisions import content_hash
 from labelloop.store import ProjectRow, Store
-from labelloop.store.tables import outcomes, predictions, tasks
+from labelloop.store.tables import outcomes, predictions, signals, tasks
 from labelloop.store.types import utc_now
 from sync.roles import RolePolicy, role_of
 
@@ -109,10 +109,10 @@ def _forget_former(store: Store, connection: Connection, project_id: int, rows: 
         [{"of_task": row["task_id"], **{name: row[name] for name in _DECIDED}} for row in rows],
     )
     places = store.scope(predictions, project_id) & predictions.c.ls_prediction_id.is_(None)
-    said = store.scope(outcomes, project_id)
     for chunk in store.chunks(task_ids):
         connection.execute(delete(predictions).where(places, predictions.c.task_id.in_(chunk)))
-        connection.execute(delete(outcomes).where(said, outcomes.c.task_id.in_(chunk)))
+        for said in (outcomes, signals):
+            connection.execute(delete(said).where(store.scope(said, project_id), said.c.task_id.in_(chunk)))
 
 
 def _key(value: Any, longest: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from labelloop.errors import LeaseLost, ServiceDown
-from labelloop.store.tables import configs, leases, outcomes, predictions, revisions, tasks
+from labelloop.store.tables import configs, leases, outcomes, predictions, revisions, signals, tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_label_studio import PROJECT, Loop, make_loop
@@ -122,6 +122,9 @@ def test_an_id_that_comes_again_is_another_task(loop: Loop) -> None:
     read(loop)
     put_prediction(loop, 1)
     put_prediction(loop, 2)
+    signal = {"project_id": PROJECT, "model_version": "v1", "control": "", "item": "", "embedding": "AAA="}
+    with loop.store.begin() as connection:
+        loop.store.insert_missing(connection, signals, [signal | {"task_id": n} for n in (1, 2)])
     assert loop.store.tasks(PROJECT, 2)[0].role == "holdout"
     del loop.remote.tasks[2]
     loop.remote.add_task(2, {"text": "new"}, group=pool)
@@ -132,6 +135,7 @@ def test_an_id_that_comes_again_is_another_task(loop: Loop) -> None:
     assert (rows_about(loop, outcomes, 2), rows_about(loop, predictions, 2)) == (0, 0), (
         "what a model said of another task"
     )
+    assert (rows_about(loop, signals, 1), rows_about(loop, signals, 2)) == (1, 0)
     assert (rows_about(loop, outcomes, 1), rows_about(loop, predictions, 1)) == (1, 1)
     loop.remote.annotate(2, "sea")
     read(loop)
