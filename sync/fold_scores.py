@@ -16,7 +16,8 @@ import orjson
 from numpy.typing import NDArray
 
 from labelloop.datasets import Dataset
-from qa.issues.placed import PLACED_KINDS, alike, placed_in, same
+from qa.issues.placed import alike, placed_in, same
+from qa.kinds.likeness import LIKENESS
 from qa.kinds.registry import measurable
 from qa.measures.boxes import match_boxes
 
@@ -69,7 +70,7 @@ def _compared(regions: Regions, dataset: Dataset) -> list[_Seen]:
     found: list[_Seen] = []
     for _, data, truth in _truths(dataset, regions):
         for control, kind in measurable(dataset.label_config):
-            if kind.name not in PLACED_KINDS:
+            if kind.name not in LIKENESS:
                 continue
             predicted = placed_in(truth[1], control, kind, data)
             given = placed_in(truth[0], control, kind, data)

@@ -21,13 +21,11 @@ from labelloop.label_config import LabelConfig
 from labelloop.media import keep_file
 from labelloop.progress import Counting, not_counted
 from labelloop.values import Budget, Outcome, TaskItem
-from qa.kinds.registry import measurable
 from sync.fold_scores import calibrated
 from sync.image_prints import image_prints
-from sync.ingesting.fingerprints import text_fingerprint
-from sync.ingesting.marks import META_KEY
-from sync.near_groups import near_groups
+from sync.near_groups import near_groups, noted_print, shown_text, text_keys, text_print
 from sync.out_of_fold import FOLDS, group_folds
+from sync.prediction import Judged, by_control, judged_controls
 from sync.predictions_reading import Predictions
 
 if TYPE_CHECKING:
@@ -150,18 +148,13 @@ def groups_of(dataset: Dataset) -> dict[int, int]:
 def _prints(dataset: Dataset) -> dict[int, str]:
     """Fingerprints of tasks: the one that ingest noted, else that of the texts that the task shows, else of its image."""
     config = dataset.label_config
-    keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
+    keys = text_keys(config)
     found: dict[int, str] = {}
     bare: dict[int, Mapping[str, object]] = {}
     files: dict[str, Path] = {}
     for task, data, meta in _data(dataset):
-        mark = meta.get(META_KEY)
-        noted = mark.get("fingerprint") if isinstance(mark, Mapping) else None
-        text = "\n".join(value for key in keys if isinstance(value := data.get(key), str) and value.strip())
-        if isinstance(noted, str) and noted:
-            found[task] = noted
-        elif text:
-            found[task] = text_fingerprint(text)
+        if told := noted_print(meta) or text_print(shown_text(data, keys)):
+            found[task] = told
         elif config.has_media and (media := dataset.media(task, data)):
             bare[task] = data
             files |= media
@@ -211,36 +204,28 @@ def _take(
     model: Backend, items: Sequence[TaskItem], config: LabelConfig, found: OutOfFold, stage: str, count: Counting
 ) -> None:
     """Note what a model says of the tasks that it did not see."""
+    judged = judged_controls(config)
     for start in range(0, len(items), _BATCH):
         part = items[start : start + _BATCH]
         outcomes = predict_each(model, part, want=frozenset({"regions", "probs"}))
         for item, outcome in zip(part, outcomes, strict=True):
             if item.task_id is not None:
-                _note(item.task_id, outcome, config, found)
+                _note(item.task_id, outcome, config, judged, found)
         count(f"{stage} tasks predicted", start + len(part), len(items))
 
 
-def _note(task: int, outcome: Outcome, config: LabelConfig, found: OutOfFold) -> None:
+def _note(task: int, outcome: Outcome, config: LabelConfig, judged: Sequence[Judged], found: OutOfFold) -> None:
     if outcome.status != "ok":
         found.failed[task] = f"{outcome.status}: {outcome.detail}" if outcome.detail else outcome.status
         return
     found.predictions.regions[task] = [
         region for region in outcome.regions if config.problem_with(config.as_stored(region)) is None
     ]
-    for control, chances in _chances(outcome.probs or {}, config).items():
-        found.predictions.chances.setdefault(control, {})[task] = chances
-
-
-def _chances(probs: Mapping[str, float], config: LabelConfig) -> dict[str, dict[str, float]]:
-    """By control: the probabilities of the classes of whole tasks; those of regions are no judgement on a task."""
-    found = {}
-    for control, kind in measurable(config):
-        if kind.name in ("categories", "ratings", "sets") and control.classes:
-            said = {name: probs.get(f"{control.name}/{name}", probs.get(name)) for name in control.classes}
-            known = {name: float(chance) for name, chance in said.items() if chance is not None}
-            if len(known) == len(said):
-                found[control.name] = known
-    return found
+    said = by_control(outcome.probs or {}, judged)
+    for each in judged:
+        # A model that does not know every class can't judge a label of one that it does not know.
+        if (chances := said.get(each.name)) and len(chances) == len(each.units):
+            found.predictions.chances.setdefault(each.name, {})[task] = chances
 
 
 def _embed(model: Backend, items: Sequence[TaskItem], found: OutOfFold, count: Counting) -> None:

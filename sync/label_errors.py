@@ -24,15 +24,13 @@ from labelloop.task_items import Fetch
 from qa.agreement import current_labels
 from qa.issues import Label, error_report, labels_in_table
 from qa.issues.classes import opinions
-from qa.issues.placed import PLACED_KINDS
 from qa.issues.report import Clues
 from qa.issues.sets import chosen
 from qa.kinds.kind import Kind
-from qa.kinds.registry import measurable
+from qa.kinds.likeness import LIKENESS
+from qa.kinds.registry import CLASS_KINDS, measurable
 from sync.image_prints import image_prints
-from sync.ingesting.fingerprints import text_fingerprint
-from sync.ingesting.marks import META_KEY
-from sync.near_groups import near_groups
+from sync.near_groups import near_groups, noted_print, shown_text, text_keys, text_print
 from sync.out_of_fold import Example, SetExample, member_chances, text_chances
 from sync.predictions_reading import Predictions, read_predictions
 from sync.quality import labels_frame
@@ -66,10 +64,8 @@ def errors_of_project(
     store, config = runtime.store, parse_label_config(project.label_config)
     facts = {}
     for row in store.tasks(project.project_id):
-        mark = row.meta.get(META_KEY)
-        told = mark.get("fingerprint") if isinstance(mark, Mapping) else None
         split = "judged by" if row.role in _JUDGED_BY else "trained on"
-        facts[row.task_id] = TaskFacts(row.data, split, told if isinstance(told, str) else None)
+        facts[row.task_id] = TaskFacts(row.data, split, noted_print(row.meta))
     missing = _look_at_images(facts, config, fetch, count)
     given = _stored(store, project) if predictions is None else (_given(predictions), {})
     return errors_in(labels_frame(runtime, project), facts, config, *given, missing=missing)
@@ -126,7 +122,10 @@ def errors_in(
     """
     labels = labels_in_table(current_labels(table)[0])
     skipped: list[tuple[str, str]] = []
-    groups = near_groups(_prints(facts, config))
+    keys = text_keys(config)
+    shown = {task: text for task, each in facts.items() if (text := shown_text(each.data, keys))}
+    prints = {task: each.fingerprint or text_print(shown.get(task, "")) for task, each in facts.items()}
+    groups = near_groups({task: told for task, told in prints.items() if told})
     if not any(each.fingerprint for each in facts.values()) and config.has_media:
         reason = "no fingerprints of images: --images makes them, `labelloop ingest` notes them in a project"
         skipped.append(("duplicates of images", reason))
@@ -135,8 +134,7 @@ def errors_in(
     if len({len(vector) for vector in vectors.values()}) > 1:
         skipped.append(("outliers", "the embeddings are of several lengths"))
         vectors = {}
-    texts = {} if vectors else {task: text for task, each in facts.items() if (text := _shown_text(each, config))}
-    if not vectors and not texts:
+    if not vectors and not shown:
         skipped.append(("outliers", "no embeddings: --out-of-fold makes some of images, --predictions takes them"))
     if not any(each.split for each in facts.values()):
         skipped.append(("leakage", 'no task tells its split (in an export: "split" in its data)'))
@@ -147,27 +145,10 @@ def errors_in(
         groups=groups,
         splits={task: each.split for task, each in facts.items() if each.split},
         vectors=vectors,
-        texts=texts,
+        texts=shown,
         skipped=skipped,
     )
     return error_report(labels, config, clues)
-
-
-def _shown_text(facts: TaskFacts, config: LabelConfig) -> str:
-    """What texts a task shows, together."""
-    keys = sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
-    return "\n".join(value for key in keys if isinstance(value := facts.data.get(key), str) and value.strip())
-
-
-def _prints(facts: Mapping[int, TaskFacts], config: LabelConfig) -> dict[int, str]:
-    """Fingerprints of tasks: the noted one, else of what texts it shows together."""
-    found = {}
-    for task, each in facts.items():
-        if each.fingerprint:
-            found[task] = each.fingerprint
-        elif text := _shown_text(each, config):
-            found[task] = text_fingerprint(text)
-    return found
 
 
 def _chances(
@@ -181,7 +162,7 @@ def _chances(
     group_of = {task: group[0] for group in groups for task in group}
     found: dict[str, Mapping[int, Mapping[str, float]]] = {}
     for control, kind in measurable(config):
-        if kind.name not in ("categories", "ratings", "sets"):
+        if kind.name not in CLASS_KINDS:
             continue
         given = predictions.chances.get(control.name) or {
             task: chances
@@ -255,7 +236,7 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
     nothing about whether a picture is unusual.
     """
     config = parse_label_config(project.label_config)
-    places = any(kind.name in PLACED_KINDS for _, kind in measurable(config))
+    places = any(kind.name in LIKENESS for _, kind in measurable(config))
     found, about = Predictions(), dict[int, dict[str, Any]]()
     fit: dict[int, str] = {}
     scope = store.scope(outcomes, project.project_id)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sync.ingesting.fingerprints import IMAGE_KIND, TEXT_KIND, image_rows, kind_of, text_rows
+from labelloop.label_config import LabelConfig
+from sync.ingesting.fingerprints import IMAGE_KIND, TEXT_KIND, image_rows, kind_of, text_fingerprint, text_rows
 from sync.ingesting.grouping import NearOptions
+from sync.ingesting.marks import META_KEY
 from sync.ingesting.near import Near, near_images, near_texts
 
 if TYPE_CHECKING:
@@ -40,3 +42,25 @@ def near_groups(prints: Mapping[int, str], options: NearOptions | None = None) -
         parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
         found += [[tasks[at] for at in part.tolist()] for part in parts if len(part) > 1]
     return sorted(found)
+
+
+def noted_print(meta: Mapping[str, Any]) -> str | None:
+    """The fingerprint that ingest noted in a task's meta."""
+    mark = meta.get(META_KEY)
+    told = mark.get("fingerprint") if isinstance(mark, Mapping) else None
+    return told if isinstance(told, str) and told else None
+
+
+def text_keys(config: LabelConfig) -> list[str]:
+    """The keys of the texts that tasks of a config show."""
+    return sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})
+
+
+def shown_text(data: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """What texts a task shows under these keys, together."""
+    return "\n".join(value for key in keys if isinstance(value := data.get(key), str) and value.strip())
+
+
+def text_print(text: str) -> str | None:
+    """The fingerprint of a text; None for none."""
+    return text_fingerprint(text) if text else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,30 +51,16 @@ def text_chances(
             f"out-of-fold predictions need {LEAST_TEXTS} labelled texts of two classes that are not all near duplicates; "
             f"there are {len(examples)} of {len(names)} classes in {groups} groups"
         )
-    try:
-        from threadpoolctl import threadpool_limits
 
+    def fit(kept: Sequence[int]) -> Predict:
         from backends.sklearn_text.pipeline import fit_pipeline, probabilities
-    except ImportError as error:
-        raise NotReady(NO_SKLEARN) from error
+
+        texts, labels = [examples[at].text for at in kept], [examples[at].label for at in kept]
+        model = fit_pipeline(texts, labels, seed, _MAX_ITER, "tfidf")
+        return lambda held: probabilities(model, held, names)
+
     fold = group_folds([each.label for each in examples], [each.group for each in examples], folds, seed)
-    found: dict[int, dict[str, float]] = {}
-    with threadpool_limits(limits=threads):
-        for number in range(folds):
-            kept = [each for each, at in zip(examples, fold.tolist(), strict=True) if at != number]
-            held = [each for each, at in zip(examples, fold.tolist(), strict=True) if at == number]
-            if not held or not kept:
-                continue
-            try:
-                model = fit_pipeline(
-                    [each.text for each in kept], [each.label for each in kept], seed, _MAX_ITER, "tfidf"
-                )
-            except ImportError as error:
-                raise NotReady(NO_SKLEARN) from error
-            rows = probabilities(model, [each.text for each in held], names)
-            for each, row in zip(held, rows.tolist(), strict=True):
-                found[each.task] = dict(zip(names, row, strict=True))
-    return found
+    return _held_out(examples, names, fold, fit, threads)
 
 
 def member_chances(
@@ -91,28 +77,44 @@ def member_chances(
             f"out-of-fold predictions need {LEAST_TEXTS} labelled texts that are not all near duplicates; "
             f"there are {len(examples)} in {groups} groups"
         )
+    has = np.array([[name in each.labels for name in names] for each in examples])
+
+    def fit(kept: Sequence[int]) -> Predict:
+        from backends.sklearn_text.pipeline import fit_members
+
+        return fit_members([examples[at].text for at in kept], has[kept], seed, _MAX_ITER)
+
+    strata = ["\n".join(sorted(each.labels)) for each in examples]
+    fold = group_folds(strata, [each.group for each in examples], folds, seed)
+    return _held_out(examples, names, fold, fit, threads)
+
+
+Predict = Callable[[Sequence[str]], NDArray[np.float64]]
+"""The probabilities (texts, classes) of texts."""
+
+
+def _held_out(
+    examples: Sequence[Example | SetExample],
+    names: Sequence[str],
+    fold: NDArray[np.int64],
+    fit: Callable[[Sequence[int]], Predict],
+    threads: int,
+) -> dict[int, dict[str, float]]:
+    """Task -> class -> probability by what `fit` makes of the places in all other folds."""
+    found: dict[int, dict[str, float]] = {}
     try:
         from threadpoolctl import threadpool_limits
 
-        from backends.sklearn_text.pipeline import fit_members
+        with threadpool_limits(limits=threads):
+            for number in np.unique(fold).tolist():
+                kept, held = np.flatnonzero(fold != number).tolist(), np.flatnonzero(fold == number).tolist()
+                if not kept:
+                    continue
+                rows = fit(kept)([examples[at].text for at in held])
+                for at, row in zip(held, rows.tolist(), strict=True):
+                    found[examples[at].task] = dict(zip(names, row, strict=True))
     except ImportError as error:
         raise NotReady(NO_SKLEARN) from error
-    fold = group_folds(
-        ["\n".join(sorted(each.labels)) for each in examples], [each.group for each in examples], folds, seed
-    )
-    has = np.array([[name in each.labels for name in names] for each in examples])
-    found: dict[int, dict[str, float]] = {}
-    with threadpool_limits(limits=threads):
-        for number in range(folds):
-            kept, held = np.flatnonzero(fold != number).tolist(), np.flatnonzero(fold == number).tolist()
-            if not held or not kept:
-                continue
-            try:
-                predict = fit_members([examples[at].text for at in kept], has[kept], seed, _MAX_ITER)
-            except ImportError as error:
-                raise NotReady(NO_SKLEARN) from error
-            for at, row in zip(held, predict([examples[at].text for at in held]).tolist(), strict=True):
-                found[examples[at].task] = dict(zip(names, row, strict=True))
     return found
 
 

@@ -27,7 +27,7 @@ from labelloop.store.tables import outcomes, signals
 from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, MediaUse, task_item
 from labelloop.values import Outcome, TaskItem
-from qa.kinds.registry import measurable
+from qa.kinds.registry import CLASS_KINDS, measurable
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def judged_controls(config: LabelConfig) -> list[Judged]:
 
     A class that several of them have tells of none of them where a model doesn't name the control.
     """
-    found = [control for control, kind in measurable(config) if kind.name in ("categories", "ratings", "sets")]
+    found = [control for control, kind in measurable(config) if kind.name in CLASS_KINDS]
     owners = Counter(name for control in found for name in set(control.classes))
     return [
         Judged(

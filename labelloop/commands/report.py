@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -299,17 +299,13 @@ def _extra(path: Path, name: str) -> Any:
 @contextmanager
 def _images(runtime: Runtime, of_file: bool, missing: Counter[str]) -> Iterator[Look]:
     """Gives thumbnails of images that may be fetched; of a file's, nothing is kept. Counts why others are missing."""
-    from labelloop.media import MediaCache
     from qa.report.pictures import Absent
+    from sync.file_media import open_media
 
-    headers: Callable[[], Mapping[str, str]] = dict
-    if runtime.services.label_studio_token is not None:
-        headers = runtime.client.auth_headers
-    with tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder:
-        services = runtime.services
-        if of_file:
-            services = services.model_copy(update={"data": Path(folder)})
-        cache = MediaCache.of(services, headers)
+    with (
+        tempfile.TemporaryDirectory(prefix="labelloop-report-") as folder,
+        closing(open_media(runtime, Path(folder) if of_file else None)) as cache,
+    ):
         known: dict[str, Photo | Absent] = {}
 
         def look(address: str) -> Photo | Absent:
@@ -321,10 +317,7 @@ def _images(runtime: Runtime, of_file: bool, missing: Counter[str]) -> Iterator[
                     known[address] = Absent(str(error))
             return known[address]
 
-        try:
-            yield look
-        finally:
-            cache.close()
+        yield look
 
 
 def _photo(cache: MediaCache, address: str, folder: Path) -> Photo:

@@ -16,15 +16,15 @@ from qa.agreement.counting import Labels, Said, current_labels, labels_of, said_
 from qa.consensus.region_votes import Drawn, Fused, quorum_of, region_consensus
 from qa.consensus.report import METHODS, SCHEMA_VERSION, consensus_report
 from qa.kinds.kind import Kind, is_untouched
+from qa.kinds.likeness import LIKENESS
 from qa.measures.ratings import Floats, Ratings, ratings_of
 
-_REGIONS = ("boxes", "polygons", "masks", "points", "spans")
 _STEP = " / "
 #: kind -> the methods that fit it, the first one by default.
 FITTING: Mapping[str, tuple[str, ...]] = {
     "categories": ("dawid_skene", "majority", "weighted", "one_coin"),
     "sets": ("majority", "dawid_skene", "one_coin"),
-    **dict.fromkeys(_REGIONS, ("majority", "weighted")),
+    **dict.fromkeys(LIKENESS, ("majority", "weighted")),
 }
 _ELSE = ("majority",)
 
@@ -79,7 +79,7 @@ def _tasks(labels: Labels, said: Said, method: str) -> Iterator[dict[str, Any]]:
     for first, after in spans:
         task = {"task": int(readings.task[first]), "n_people": after - first}
         values = readings.values[first:after]
-        if kind.name in _REGIONS:
+        if kind.name in LIKENESS:
             drawn = [_drawn(labels, said, place, weights) for place in range(first, after)]
             kept, rejected = region_consensus(kind.name, drawn)
             yield {

@@ -16,9 +16,6 @@ from qa.kinds.likeness import LIKENESS
 from qa.kinds.regions import PERCENT, classes_beside, item_of, label_of, size_of
 from qa.measures.ratings import Floats
 
-#: Kinds of answers whose regions are looked at.
-PLACED_KINDS = ("boxes", "polygons", "masks", "points", "spans")
-
 
 @dataclass(frozen=True, eq=False)
 class Placed:

@@ -24,11 +24,12 @@ from qa.issues.data_problems import (
     outlying_texts,
 )
 from qa.issues.finding import Finding, Label
-from qa.issues.placed import PLACED_KINDS, placed_in
+from qa.issues.placed import placed_in
 from qa.issues.region_errors import region_findings, regions_of_others
 from qa.issues.sets import chosen, set_findings
 from qa.issues.slips import slips
 from qa.kinds.kind import Kind, under
+from qa.kinds.likeness import LIKENESS
 from qa.kinds.registry import kind_of
 
 SCHEMA_VERSION = 1
@@ -123,7 +124,7 @@ def _part_of(labels: Sequence[Label], control: Control) -> _Part | None:
         return _Classes(labels, control, kind)
     if kind.name == "sets":
         return _Sets(labels, control, kind)
-    return _Regions(labels, control, kind) if kind.name in PLACED_KINDS else None
+    return _Regions(labels, control, kind) if kind.name in LIKENESS else None
 
 
 class _Classes:

@@ -11,6 +11,8 @@ from defusedxml import ElementTree
 from labelloop.label_config import Control, LabelConfig
 from qa.kinds.kind import Kind
 
+#: Kinds whose answers are classes of the task as a whole: models give a probability of each.
+CLASS_KINDS = ("categories", "ratings", "sets")
 #: control tag -> (module of its kind below qa.kinds, name of the kind there)
 _KINDS = {
     "Choices": ("categories", "CATEGORIES"),

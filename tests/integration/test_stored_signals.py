@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from backends import yolo
@@ -29,6 +28,8 @@ from labelloop.values import TaskItem
 from sync.prediction import predict_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from store_guard import Guard
 from yolo_networks import CLASSES, checkpoint, picture
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")]
@@ -38,17 +39,6 @@ CONFIG = '<View><Image name="im" value="$image"/><Choices name="c" toName="im">{
     "".join(f'<Choice value="{name}"/>' for name in NAMES)
 )
 TASKS, BROKEN, STRANGE = 60, 60, 59
-
-
-class Guard:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def check(self) -> None:
-        pass
-
-    def writing(self) -> AbstractContextManager[Connection]:
-        return self._store.begin()
 
 
 @pytest.fixture(scope="module")

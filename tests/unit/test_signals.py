@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from labelloop.label_config import parse_label_config
 from labelloop.settings import ServiceSettings
-from labelloop.store import Store, open_store
+from labelloop.store import open_store
 from labelloop.store.signals import MOST_NUMBERS, pack, signal_rows, unpack
 from labelloop.store.tables import outcomes, signals
 from labelloop.values import Outcome
 from sync.prediction import Judged, by_control, judged_controls, predict_tasks
+
+sys.path.insert(0, str(Path(__file__).parent))
+from store_guard import Guard
 
 KEY = {"project_id": 1, "task_id": 2, "model_version": "v1"}
 NUMBERS = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=40)
@@ -91,17 +94,6 @@ class _Says:
         return list(self._said)
 
 
-class _Guard:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def check(self) -> None:
-        pass
-
-    def writing(self) -> AbstractContextManager[Connection]:
-        return self._store.begin()
-
-
 CHOICES = '<View><{0} name="o" value="$o"/><Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices></View>'
 BOXES = (
     '<View><Image name="o" value="$o"/><RectangleLabels name="c" toName="o"><Label value="a"/></RectangleLabels></View>'
@@ -117,7 +109,7 @@ def predicted(folder: Path, config: str, backend: _Says, count: int) -> tuple[li
         {"task_id": n, "data": {"o": "x"}, "overlap": 1, "content_hash": f"c{n}", "group_key": f"c{n}", "meta": {},
          "role": "pool"} for n in range(1, count + 1)
     ])  # fmt: skip
-    predict_tasks(store, store.find_project("P"), "v1", backend, store.tasks(1), lambda address: folder, _Guard(store),
+    predict_tasks(store, store.find_project("P"), "v1", backend, store.tasks(1), lambda address: folder, Guard(store),
                   lambda share, message: None)  # fmt: skip
     with store.read() as connection:
         states = list(connection.execute(select(outcomes.c.status).order_by(outcomes.c.task_id)).scalars())
