@@ -23,7 +23,8 @@ from labelloop.store.promotions import (
     steps_of,
     unserved,
 )
-from labelloop.store.tables import metadata, predictions, projects, revisions, tasks
+from labelloop.store.signals import signal_rows, unpack
+from labelloop.store.tables import metadata, predictions, projects, revisions, signals, tasks
 from labelloop.store.trainings import finish_training, last_finished, queue_training, running_training, trainings_of
 
 pytestmark = pytest.mark.integration
@@ -348,3 +349,16 @@ def test_trainings_are_queued_once_and_numbered(store: Store) -> None:
     done = last_finished(store, 1)
     assert done is not None and (done.outcome, done.metrics["candidate"]["value"]) == ("rejected", 0.5)
     assert running_training(store, 1) == first
+
+
+def test_signals_are_kept_once_with_the_latest_word(store: Store) -> None:
+    key = {"project_id": 1, "task_id": 7, "model_version": "m"}
+    put_project(store)
+    for chance in (0.25, 0.75):
+        rows = signal_rows(key, {"c": {"a": chance, "b": 1 - chance}}, [3.0, 4.0])
+        with store.begin() as connection:
+            store.upsert(connection, signals, rows, ("probs", "embedding"))
+    with store.read() as connection:
+        found = {row.control: row for row in connection.execute(select(signals).where(store.scope(signals, 1)))}
+    assert sorted(found) == ["", "c"] and found["c"].probs == {"a": 0.75, "b": 0.25} and found[""].probs is None
+    assert unpack(found[""].embedding) == pytest.approx([0.6, 0.8], abs=1e-3)
