@@ -71,7 +71,10 @@ class ActiveLearningSection(_Section):
     """When a project retrains and in which order its tasks are served."""
 
     enabled: bool = True
-    strategy: Literal["uncertainty", "committee", "diversity", "hybrid", "random"] = "hybrid"
+    strategy: Literal[
+        "hybrid", "uncertainty", "least_confidence", "entropy", "committee", "class_balance", "diversity", "k_center",
+        "random",
+    ] = "hybrid"  # fmt: skip
     explore_share: Share = 0.2
     blind_share: Share = 0.1
     model_checkpoint: str | None = None
@@ -83,6 +86,8 @@ class ActiveLearningSection(_Section):
     retrain_every_n_labels: int = Field(default=500, ge=1)
     holdout: Share = 0.1
     holdout_min_items: int = Field(default=100, ge=1)
+    gate_min_items: int = Field(default=100, ge=10)
+    gate_min_objects: int = Field(default=150, ge=10)
     epochs: int | None = Field(default=None, ge=1)
 
 

@@ -233,10 +233,11 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
 
     Such a version can't have learned from the task's labels. Of a task without any the regions of the latest are taken,
     and marked; probabilities are not. Embeddings are of one version and of all tasks, labelled or not: a label says
-    nothing about whether a picture is unusual.
+    nothing about whether a picture is unusual. Those of texts are not taken: their own words tell more.
     """
     config = parse_label_config(project.label_config)
     places = any(kind.name in LIKENESS for _, kind in measurable(config))
+    images = any(each.object_tag == "Image" for each in (*config.controls, *config.answers))
     found, about = Predictions(), dict[int, dict[str, Any]]()
     fit: dict[int, str] = {}
     scope = store.scope(outcomes, project.project_id)
@@ -267,7 +268,7 @@ def _stored(store: Store, project: ProjectRow) -> tuple[Predictions, dict[int, d
         for row in connection.execute(select(signals).where(store.scope(signals, project.project_id))):
             if row.probs and fit.get(row.task_id) == row.model_version:
                 found.chances.setdefault(row.control, {})[row.task_id] = row.probs
-            if row.embedding:
+            if row.embedding and images:
                 vectors[row.model_version].setdefault(row.task_id, row.embedding)
     # Each version has a space of its own: the one is taken that knows the most tasks, the latest of equal ones.
     if vectors:

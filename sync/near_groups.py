@@ -51,6 +51,15 @@ def noted_print(meta: Mapping[str, Any]) -> str | None:
     return told if isinstance(told, str) and told else None
 
 
+def image_bits(fingerprint: str | None) -> NDArray[np.float64] | None:
+    """The bits of an image's fingerprint as -1 and 1, (256,); None for another kind, or none."""
+    if fingerprint is None or kind_of(fingerprint) != IMAGE_KIND:
+        return None
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(fingerprint.partition(":")[2]), dtype=np.uint8))
+    found: NDArray[np.float64] = bits.astype(np.float64) * 2 - 1
+    return found
+
+
 def text_keys(config: LabelConfig) -> list[str]:
     """The keys of the texts that tasks of a config show."""
     return sorted({each.data_key for each in (*config.controls, *config.answers) if each.object_tag == "Text"})

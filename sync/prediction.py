@@ -62,6 +62,22 @@ def outcome_ids(store: Store, project_id: int, model_version: str) -> set[int]:
         return set(connection.execute(query).scalars())
 
 
+def outcomes_of(
+    store: Store, project_id: int, model_version: str, lo: int | None = None, hi: int | None = None
+) -> dict[int, dict[str, Any]]:
+    """Every stored outcome of a version, by task; `lo` and `hi` bound the task ids."""
+    c = outcomes.c
+    query = select(c.task_id, c.status, c.confidence, c.uncertainty, c.result, c.fired_rules).where(
+        store.scope(outcomes, project_id), c.model_version == model_version
+    )
+    if lo is not None:
+        query = query.where(c.task_id >= lo)
+    if hi is not None:
+        query = query.where(c.task_id <= hi)
+    with store.read() as connection:
+        return {row["task_id"]: dict(row) for row in connection.execute(query).mappings()}
+
+
 def without_outcome(store: Store, project_id: int, model_version: str, tasks: Sequence[TaskRow]) -> list[TaskRow]:
     """The tasks that a model version has not looked at yet."""
     done = outcome_ids(store, project_id, model_version)
@@ -100,11 +116,12 @@ def predict_tasks(
 ) -> int:
     """Store an outcome for each task, in batches; how many are new. A task that fails gets a reason, never an exception.
 
-    With it are stored the probabilities and the embedding that the model gives, where label errors are judged by them.
+    With it are stored the probabilities and the embedding that the model gives: the order of the queue and label errors
+    need them.
     """
     config = parse_label_config(project.label_config)
     judged = judged_controls(config)
-    want = _wanted(config, judged)
+    want = frozenset({"regions", "embedding", *(["probs"] if judged else [])})
     done = seen = 0
     for batch, items in _with_media(tasks, config, fetch, media_use_of(backend)):
         guard.check()
@@ -194,12 +211,6 @@ def judged_controls(config: LabelConfig) -> list[Judged]:
         )
         for control in found
     ]
-
-
-def _wanted(config: LabelConfig, judged: Sequence[Judged]) -> frozenset[str]:
-    """What to ask a model for. Only images are compared by embeddings: texts by their own words, which tells more."""
-    of_images = any(each.object_tag == "Image" for each in (*config.controls, *config.answers))
-    return frozenset({"regions", *(["probs"] if judged else []), *(["embedding"] if of_images else [])})
 
 
 def _signal_rows(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from backends.protocols import Backend
 from backends.version_labels import Thresholds, thresholds_of
@@ -34,17 +34,20 @@ from labelloop.store.promotions import (
     steps_of,
     unserved,
 )
-from labelloop.store.tables import outcomes, predictions
+from labelloop.store.tables import predictions
 from labelloop.store.types import utc_now
 from sync.prediction import (
     load_version,
     open_tasks,
+    outcomes_of,
     predict_tasks,
     shown_result,
     without_outcome,
 )
 from sync.pushing import push_row
+from sync.ranking.gathering import gather
 from sync.ranking.order import Candidate, rank_tasks
+from sync.ranking.strategies import order_pool
 from sync.registration import register_training
 from sync.runtime import Runtime
 
@@ -207,17 +210,23 @@ class _Promotion:
         learning = self.runtime.project_settings(self.project).active_learning
         found = outcomes_of(store, project_id, self.model_version)
         waiting = open_tasks(store, project_id)
-        candidates = [
-            Candidate(task.task_id, task.role, found[task.task_id]["uncertainty"] if task.task_id in found else None)
-            for task in waiting
-        ]
+        roles = {task.task_id: task.role for task in waiting}
+        pool = gather(
+            store, self.project, self.model_version, [t for t in waiting if t.role == "pool"], learning.strategy
+        )
+        seed = int(hashlib.sha256(f"{self.project.salt}{self.serving_id}".encode()).hexdigest()[:12], 16)
+        ordered = order_pool(
+            pool, learning.strategy, batch=learning.query_batch_size, head=learning.retrain_every_n_labels, seed=seed
+        )
+        self.lease.check()
         ranked = rank_tasks(
-            candidates,
+            [Candidate(task.task_id, task.role) for task in waiting],
+            ordered,
             explore_share=1.0 if learning.strategy == "random" else learning.explore_share,
             head=learning.retrain_every_n_labels,
-            seed=int(hashlib.sha256(f"{self.project.salt}{self.serving_id}".encode()).hexdigest()[:12], 16),
+            seed=seed,
+            cold=pool.is_cold,
         )
-        roles = {task.task_id: task.role for task in waiting}
         thresholds = self._thresholds()
         rows = [
             prediction_row(
@@ -308,22 +317,6 @@ class _Promotion:
 def uses_media(project: ProjectRow) -> bool:
     """Whether the project's tasks are images."""
     return parse_label_config(project.label_config).has_media
-
-
-def outcomes_of(
-    store: Store, project_id: int, model_version: str, lo: int | None = None, hi: int | None = None
-) -> dict[int, dict[str, Any]]:
-    """Every stored outcome of a version, by task; `lo` and `hi` bound the task ids."""
-    c = outcomes.c
-    query = select(c.task_id, c.status, c.confidence, c.uncertainty, c.result, c.fired_rules).where(
-        store.scope(outcomes, project_id), c.model_version == model_version
-    )
-    if lo is not None:
-        query = query.where(c.task_id >= lo)
-    if hi is not None:
-        query = query.where(c.task_id <= hi)
-    with store.read() as connection:
-        return {row["task_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
 def prediction_row(

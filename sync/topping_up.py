@@ -19,8 +19,8 @@ from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import predictions_of, unserved
 from labelloop.store.tables import predictions
 from sync.lacking import outdated_ids
-from sync.prediction import load_version, predict_tasks, without_outcome
-from sync.promotion import LEASE_TTL_S, outcomes_of, prediction_row, uses_media
+from sync.prediction import load_version, outcomes_of, predict_tasks, without_outcome
+from sync.promotion import LEASE_TTL_S, prediction_row, uses_media
 from sync.pushing import settle
 from sync.runtime import Runtime
 

@@ -128,7 +128,7 @@ def test_a_task_without_chances_or_with_odd_ones_keeps_its_outcome(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("config", "wanted"),
-    [(CHOICES.format("Text"), {"probs"}), (CHOICES.format("Image"), {"probs", "embedding"}), (BOXES, {"embedding"})],
+    [(CHOICES.format("Text"), {"probs", "embedding"}), (BOXES, {"embedding"})],
 )
 def test_only_what_is_used_is_asked_for(tmp_path: Path, config: str, wanted: set[str]) -> None:
     backend = _Says(Outcome())
