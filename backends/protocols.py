@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from backends.resampling import Floats, Scores
 from labelloop.values import Artefact, Budget, Metrics, Outcome, TaskItem
 
 Progress = Callable[[float, str], None]
@@ -65,3 +66,9 @@ class Trainer(Protocol):
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """The headline metric recomputed from (a resample of) `Metrics.per_item`."""
+
+    def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+        """Headline and class scores of these items for each row of `weights` (rounds, items), fast for thousands of rows.
+
+        A weight says how often the item counts: a row of ones gives `headline`, and whole numbers that of a resample.
+        """

@@ -120,16 +120,25 @@ class Dataset:
                 found[address] = file
         return found
 
+    @property
+    def holdout_hash(self) -> str:
+        """16 hex digits that name the holdout's truth: of the SHA-256 of its sorted (task id, rev_hash)."""
+        pairs = sorted(self._truths("holdout").select("task_id", "rev_hash").iter_rows())
+        return hashlib.sha256(orjson.dumps(pairs)).hexdigest()[:16]
+
     def truth(self, split: str) -> list[tuple[int, dict[str, Any], list[Region]]]:
         """(task id, task data, regions of the truth label) of each task of a split, ordered by task id."""
+        rows = self._truths(split).to_dicts()
+        return [(row["task_id"], orjson.loads(row["data"]), orjson.loads(row["result"])) for row in rows]
+
+    def _truths(self, split: str) -> pl.DataFrame:
         import polars as pl
 
-        rows = (
+        return (
             self.labels.filter(pl.col("is_truth"))
             .join(self.tasks.filter(pl.col("split") == split), on="task_id", how="inner")
             .sort("task_id")
         )
-        return [(row["task_id"], orjson.loads(row["data"]), orjson.loads(row["result"])) for row in rows.to_dicts()]
 
 
 def dataset_id_of(body: Mapping[str, Any]) -> str:

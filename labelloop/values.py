@@ -84,6 +84,7 @@ class Metrics:
     `name` and `value` are the headline (higher is better, in [0, 1]); `n` counts the evaluated tasks and `n_objects` the
     boxes, spans or documents in them. `per_item` holds one JSON-able mapping per task, enough to recompute the headline on
     a resample (see `Trainer.headline`). `baseline` is what a model that learned nothing useful gets on the same items.
+    `unit` says which of the two counts tells how much evidence there is.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Metrics:
     per_item: tuple[Mapping[str, Any], ...] = ()
     baseline: float | None = None
     extra: Mapping[str, float] = field(default_factory=dict)
+    unit: Literal["tasks", "objects"] = "tasks"
 
 
 @dataclass(frozen=True)

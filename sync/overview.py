@@ -162,7 +162,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
         "backend": project.backend,
         "served_version": served.model_version if served else None,
         "serving_id": served.serving_id if served else None,
-        "trainings": [_training(row) for row in attempts],
+        "trainings": [{**_training(row), "gate": row.metrics.get("gate")} for row in attempts],
         "promotions": [
             {
                 "promotion_id": steps[0].promotion_id,
@@ -179,6 +179,7 @@ def models_text(report: dict[str, Any]) -> str:
     lines = [f"served: {report['served_version']} ({report['serving_id']})"]
     for row in report["trainings"]:
         value = f"{row['metric']} {row['value']:.3f} on {row['n']}" if row["metric"] else ""
+        value += f", gate {row['gate']['gates_served']} of its holdout" if row["gate"] else ""
         lines.append(f"{row['version'] or '-':28} {row['outcome'] or 'running':10} {value}  {row['reason']}")
     return "\n".join(lines)
 

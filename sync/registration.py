@@ -43,6 +43,10 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
     if metrics.get("champion"):
         numbers[f"champion_{candidate['name']}"] = metrics["champion"]["value"]
     numbers |= {name: value for name, value in (candidate.get("extra") or {}).items() if isinstance(value, int | float)}
+    gate = metrics.get("gate") or {}
+    if gate.get("interval"):
+        low, high = gate["interval"]
+        numbers |= {"gate_difference": gate["difference"], "gate_low": low, "gate_high": high}
     artefact = None
     if row.path and row.digest:
         artefact = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")
@@ -50,6 +54,7 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
         "dataset_id": row.dataset_id,
         "config_hash": str(metrics.get("config_hash", "")),
         "metric": str(candidate.get("name", "")),
+        "holdout_hash": str(gate.get("holdout_hash", "")),
         "parent": row.base_version or "",
         "outcome": row.outcome or "",
         "reason": row.reason[:4000],

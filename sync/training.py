@@ -19,6 +19,7 @@ from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import promotions_of
 from labelloop.store.trainings import (
     finish_training,
+    gates_served,
     queue_training,
     training,
     training_id_of,
@@ -29,7 +30,7 @@ from labelloop.store.trainings import (
 from labelloop.store.types import utc_now
 from labelloop.values import Artefact, Budget, Metrics
 from sync.freezing import lay_out, open_dataset
-from sync.gate import Verdict, judge
+from sync.gate import Minimum, Verdict, judge
 from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
@@ -122,7 +123,9 @@ class _TrainingRun:
         self.lease.check()
         served = self._measured(champion_folder, folder) if champion_folder is not None else None
         self.lease.check()
-        verdict = judge(candidate, served, self.trainer.headline)
+        learning = self.settings.active_learning
+        minimum = Minimum(learning.gate_min_items, learning.gate_min_objects)
+        verdict = judge(candidate, served, self.trainer.scores, minimum)
         digest = write_digest(artefact.path)
         self.lease.check()
         record = self._record(artefact, candidate, served, verdict, failed, frozen)
@@ -134,7 +137,8 @@ class _TrainingRun:
                 store, connection, self.project.project_id, self.row.training_id, candidate=version.name,
                 path=version.path, digest=digest, base_version=champion.candidate if champion else None,
             )  # fmt: skip
-            finish_training(store, connection, self.row, verdict.outcome, verdict.reason, record)
+            reason = f"{verdict.reason}; gate {record['gate']['gates_served']} of this holdout"
+            finish_training(store, connection, self.row, verdict.outcome, reason, record)
             promotion = None
             if verdict.outcome == "promoted":
                 promotion = plan_promotion(
@@ -189,10 +193,12 @@ class _TrainingRun:
         failed: Mapping[int, str],
         dataset: Dataset,
     ) -> dict[str, Any]:
+        judged_on = dataset.holdout_hash
+        earlier = gates_served(trainings_of(self.runtime.store, self.project.project_id), judged_on)
         return {
             "candidate": _summary(candidate),
             "champion": _summary(champion) if champion else None,
-            "share_better": verdict.share_better,
+            "gate": {**verdict.to_json(), "holdout_hash": judged_on, "gates_served": earlier + 1},
             "left_out": {str(task): reason for task, reason in failed.items()},
             "config_hash": dataset.manifest["body"]["config_hash"],
             "params": {key: str(value) for key, value in artefact.params.items()},

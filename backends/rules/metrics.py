@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from backends.resampling import Floats, Scores, f1_scores, ratio
+
 #: One task of one control, JSON-able: {label: how often} of what was right, wrongly said, and missed.
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -44,10 +48,36 @@ def headline(per_item: Sequence[Mapping[str, Any]]) -> float:
 
     Each item is {"task_id", "choices": {control: counts}, "spans": {control: counts}}.
     """
-    found: dict[tuple[str, str], list[Counts]] = {}
-    for item in per_item:
-        for target in ("choices", "spans"):
-            for control, counts in item[target].items():
-                found.setdefault((target, control), []).append(counts)
-    values = [f1(counts) if target == "spans" else macro_f1(counts) for (target, _), counts in sorted(found.items())]
+    judged = [
+        ([each for each in counts if each is not None], target) for (target, _), counts in _by_control(per_item).items()
+    ]
+    values = [f1(counts) if target == "spans" else macro_f1(counts) for counts, target in judged]
     return sum(values) / len(values) if values else 0.0
+
+
+def weighted_scores(per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+    """The headline and each class's F1 for each row of `weights`; with several controls a class is `control/class`."""
+    controls = _by_control(per_item)
+    total, judged = np.zeros(len(weights)), np.zeros(len(weights))
+    classes: dict[str, Floats] = {}
+    items: dict[str, int] = {}
+    for (target, control), counts in controls.items():
+        found = f1_scores([each or _NOTHING for each in counts], weights)
+        has_truth = weights @ np.array([each is not None for each in counts], dtype=float) > 0
+        scores = found.scores(found.micro if target == "spans" else found.macro, f"{control}/" * (len(controls) > 1))
+        total += scores.headline
+        judged += has_truth
+        classes |= scores.classes
+        items |= scores.items
+    return Scores(ratio(total, judged), classes, items)
+
+
+_NOTHING: Counts = {"tp": {}, "fp": {}, "fn": {}}
+
+
+def _by_control(per_item: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Counts | None]]:
+    """{(target, control): one entry per item}; None where the item has no truth for the control."""
+    names = sorted(
+        {(target, control) for item in per_item for target in ("choices", "spans") for control in item[target]}
+    )
+    return {(target, control): [item[target].get(control) for item in per_item] for target, control in names}

@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 
 from backends.protocols import Progress
+from backends.resampling import Floats, Scores
 from backends.rules.artefact import RuleSet, part_folder, read_rule_sets, write_manifest, write_model
 from backends.rules.backend import predict_with
 from backends.rules.converters.choices import chosen_classes
 from backends.rules.converters.labels import labelled_spans
 from backends.rules.gold import Labelled, read_split
 from backends.rules.learning import learned_part
-from backends.rules.metrics import Counts, counted, f1, headline
+from backends.rules.metrics import Counts, counted, f1, headline, weighted_scores
 from backends.rules.phrases import PhraseIndex, longest_first
 from backends.version_labels import write_labels
 from labelloop.datasets import read_dataset
@@ -90,6 +91,10 @@ class RulesTrainer:
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """The headline F1 of these items."""
         return headline(per_item)
+
+    def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+        """The headline and each class's F1 for each row of weights."""
+        return weighted_scores(per_item, weights)
 
 
 def learn_without_gold(version_dir: Path, tasks: Sequence[TaskItem], out_dir: Path) -> Artefact:

@@ -21,6 +21,14 @@ def macro_f1(per_item: Sequence[Mapping[str, Any]]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
+def item_counts(item: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """One text's answer as {"tp", "fp", "fn"} of {class: count}."""
+    truth, predicted = str(item["truth"]), item["predicted"]
+    if predicted == item["truth"]:
+        return {"tp": {truth: 1}, "fp": {}, "fn": {}}
+    return {"tp": {}, "fp": {} if predicted is None else {str(predicted): 1}, "fn": {truth: 1}}
+
+
 def majority_class(labels: Sequence[str]) -> str | None:
     """The most frequent label (the first by name among equals), or None without any."""
     counts = Counter(labels)

@@ -13,11 +13,12 @@ import orjson
 from numpy.typing import NDArray
 
 from backends.protocols import Progress
+from backends.resampling import Floats, Scores, f1_scores
 from backends.sklearn_text.artefact import write_model
 from backends.sklearn_text.backend import SklearnBackend
 from backends.sklearn_text.calibration import enough_to_calibrate, fit_temperature, tempered
 from backends.sklearn_text.converters.choices import chosen_class
-from backends.sklearn_text.metrics import class_f1, macro_f1, majority_class
+from backends.sklearn_text.metrics import class_f1, item_counts, macro_f1, majority_class
 from backends.sklearn_text.pipeline import FEATURES, fit_pipeline, probabilities
 from backends.thresholds import show_thresholds
 from backends.version_labels import ControlLabels, read_labels, write_labels
@@ -100,6 +101,11 @@ class SklearnTrainer:
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """Macro F1 of these items."""
         return macro_f1(per_item)
+
+    def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+        """Macro F1 and each class's F1 for each row of weights."""
+        found = f1_scores([item_counts(item) for item in per_item], weights)
+        return found.scores(found.macro)
 
 
 def _control(dataset: Dataset) -> Control:

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from backends.protocols import Progress
+from backends.resampling import Floats, Scores, f1_scores
 from backends.spacy_nlp.artefact import Answer, read_answers, read_model, write_model
 from backends.spacy_nlp.backend import TYPES, SpacyBackend
 from backends.spacy_nlp.calibration import LEAST_SPANS, Evidence, fit_temperature, gather_evidence
@@ -132,6 +133,11 @@ class SpacyTrainer:
         """Micro F1 of these items."""
         return entity_f1(per_item)
 
+    def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+        """Micro F1 and each label's F1 for each row of weights."""
+        found = f1_scores([{key: item[key] for key in ("tp", "fp", "fn")} for item in per_item], weights)
+        return found.scores(found.micro)
+
 
 def _control(config: LabelConfig) -> Control:
     """The first control that labels spans of a text."""
@@ -194,12 +200,12 @@ def _usable_start(start: Path | None, control: Control) -> Path | None:
 
 
 def _out_of_fold(tasks: Sequence[LabelledTask], classes: Sequence[str], budget: Budget, progress: Progress) -> Evidence:
-    """What a model suggests on tasks that it did not see; nothing when the tasks are few.
+    """What a model suggests on tasks that it did not see; nothing when the tasks are few, or the budget has none for it.
 
     That model begins from scratch, as an earlier version has seen these tasks, and is trained as long as the one that
     stays: a model grows surer with every pass, so a shorter training would give a temperature that is too low.
     """
-    if len(tasks) < _LEAST_FOR_FOLD:
+    if len(tasks) < _LEAST_FOR_FOLD or not budget.calibrate:
         return Evidence((), (), np.zeros(0, dtype=np.bool_))
     order = list(range(len(tasks)))
     random.Random(budget.seed).shuffle(order)

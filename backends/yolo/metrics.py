@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.resampling import Floats, Scores, ratio
 from backends.yolo.converters.rectangle_labels import Box
 
 IOU = 0.5
 _RECALLS = np.linspace(0.0, 1.0, 101)
-Floats = NDArray[np.float64]
 
 
 def box_iou(first: Sequence[Box], second: Sequence[Box]) -> Floats:
@@ -60,32 +60,75 @@ def average_precision(scores: Floats, hits: NDArray[np.int64], n_truths: int) ->
     """Area under precision and recall, interpolated at 101 recalls, 0..1; detections in any order."""
     order = np.argsort(-scores, kind="mergesort")
     true = np.cumsum(hits[order])
-    recall = true / n_truths
-    precision = true / np.arange(1, len(true) + 1)
+    return _interpolated(true / n_truths, true / np.arange(1, len(true) + 1))
+
+
+def _interpolated(recall: Floats, precision: Floats) -> float:
+    """The mean, over 101 recalls, of the best precision at that recall or a higher one; 0 where none is reached."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, _RECALLS, side="left")
     return float(np.where(at < len(envelope), np.append(envelope, 0.0)[at.clip(max=len(envelope))], 0.0).mean())
 
 
-def class_average_precision(per_item: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+def class_average_precision(per_item: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Average precision of each class that has at least one truth among these images."""
-    truths: dict[int, int] = {}
+    truths: dict[str, int] = {}
     for item in per_item:
         for label, count in item["truths"].items():
-            truths[int(label)] = truths.get(int(label), 0) + int(count)
-    labels = np.array([label for item in per_item for label in item["label"]], dtype=np.int64)
-    scores = np.array([score for item in per_item for score in item["score"]], dtype=np.float64)
-    hits = np.array([hit for item in per_item for hit in item["hit"]], dtype=np.int64)
+            truths[label] = truths.get(label, 0) + int(count)
+    labels, scores, hits = _detections(per_item)
     return {
         label: average_precision(scores[labels == label], hits[labels == label], count)
         for label, count in sorted(truths.items())
     }
 
 
+def _detections(per_item: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
+    """(class, score, whether it hit) of every detection, in order of the items."""
+    return (
+        np.array([str(label) for item in per_item for label in item["label"]], dtype=np.str_),
+        np.array([score for item in per_item for score in item["score"]], dtype=np.float64),
+        np.array([hit for item in per_item for hit in item["hit"]], dtype=np.int64),
+    )
+
+
 def mean_average_precision(per_item: Sequence[Mapping[str, Any]]) -> float:
     """mAP50 over the classes that occur among the truths, 0..1; 0.0 when there is no truth at all."""
     values = class_average_precision(per_item)
     return float(np.mean(list(values.values()))) if values else 0.0
+
+
+def weighted_average_precisions(per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+    """mAP50 and each class's average precision for each row of `weights` (rounds, images).
+
+    A detection counts as often as its image does. Detections are sorted once for all rows; each row then costs one sum
+    along them, and precision is looked at where a detection hits: between hits it only falls.
+    """
+    labels, scores, hits = _detections(per_item)
+    image = np.repeat(np.arange(len(per_item)), [len(item["label"]) for item in per_item])
+    names = sorted({label for item in per_item for label, count in item["truths"].items() if count})
+    counts = [[item["truths"].get(name, 0) for name in names] for item in per_item]
+    truths = np.array(counts, dtype=np.float64).reshape(len(per_item), len(names))
+    totals: Floats = weights @ truths
+    classes: dict[str, Floats] = {}
+    for at, name in enumerate(names):
+        own = np.flatnonzero(labels == name)
+        order = own[np.argsort(-scores[own], kind="mergesort")]
+        classes[name] = _average_precisions(image[order], np.flatnonzero(hits[order]), totals[:, at], weights)
+    there = totals > 0
+    summed = sum((classes[name] * there[:, at] for at, name in enumerate(names)), np.zeros(len(weights)))
+    items = dict(zip(names, (truths > 0).sum(axis=0).tolist(), strict=True))
+    return Scores(ratio(summed, there.sum(axis=1)), classes, items)
+
+
+def _average_precisions(image: NDArray[np.int64], hits: NDArray[np.int64], totals: Floats, weights: Floats) -> Floats:
+    """Average precision of one class for each row of weights, from the images of its detections, surest first."""
+    found = np.zeros(len(weights))
+    for row in np.flatnonzero(totals > 0):
+        said = np.cumsum(weights[row, image])[hits]
+        true = np.cumsum(weights[row, image[hits]])
+        found[row] = _interpolated(true / totals[row], ratio(true, said))
+    return found
 
 
 def precision_threshold(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.protocols import Progress
+from backends.resampling import Floats, Scores
 from backends.version_labels import ControlLabels, read_labels, write_labels
 from backends.yolo.backend import YoloBackend
 from backends.yolo.control_uses import kind_of
@@ -25,7 +26,13 @@ from backends.yolo.dataset import (
 )
 from backends.yolo.engine import ARCHITECTURE, build_model, copy_weights, read_weights, save_model
 from backends.yolo.engine_export import build_engine
-from backends.yolo.metrics import class_average_precision, match_image, mean_average_precision, show_thresholds
+from backends.yolo.metrics import (
+    class_average_precision,
+    match_image,
+    mean_average_precision,
+    show_thresholds,
+    weighted_average_precisions,
+)
 from backends.yolo.model_spec import KINDS, MODEL_FILE, ControlUse, ModelSpec, Options, read_spec, write_spec
 from backends.yolo.runners import engine_folder
 from labelloop.datasets import read_dataset
@@ -110,20 +117,31 @@ class YoloTrainer:
         dataset = read_dataset(dataset_dir)
         control = detector_control(dataset.label_config)
         backend = YoloBackend(artefact_dir, kinds=[KIND])
-        classes = next((each.classes for each in read_labels(artefact_dir) if each.control == control.name), ())
+        classes = control.classes
         images = labelled_images(dataset, "holdout", control, classes)
-        per_item = _matched(backend, control, classes, images)
+        per_item = _named(_matched(backend, control, classes, images), classes)
         naive = mean_box(labelled_images(dataset, "train", control, classes))
         baseline = mean_average_precision(_by_task((image, match_image(naive, image.boxes)) for image in images))
-        by_class = {f"AP50/{classes[c]}": v for c, v in class_average_precision(per_item).items()}
+        by_class = {f"AP50/{name}": value for name, value in class_average_precision(per_item).items()}
         n_objects = sum(len(image.boxes) for image in images)
         return Metrics(
-            self.metric, self.headline(per_item), len(per_item), n_objects, tuple(per_item), baseline, by_class
+            self.metric,
+            self.headline(per_item),
+            len(per_item),
+            n_objects,
+            tuple(per_item),
+            baseline,
+            by_class,
+            unit="objects",
         )
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
         """mAP50 of these items."""
         return mean_average_precision(per_item)
+
+    def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
+        """mAP50 and each class's average precision for each row of weights."""
+        return weighted_average_precisions(per_item, weights)
 
 
 def detector_control(config: LabelConfig) -> Control:
@@ -187,6 +205,18 @@ def _matched(
         )
         for image in images
     )
+
+
+def _named(per_item: Iterable[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The same matches with the names of the classes in place of their places in `classes`."""
+    return [
+        {
+            **item,
+            "label": [classes[label] for label in item["label"]],
+            "truths": {classes[int(label)]: count for label, count in item["truths"].items()},
+        }
+        for item in per_item
+    ]
 
 
 def _by_task(matches: Iterable[tuple[LabelledImage, Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -139,6 +139,16 @@ def last_finished(store: Store, project_id: int) -> TrainingRow | None:
     """
     done = [row for row in trainings_of(store, project_id) if row.outcome not in (None, "imported")]
     return done[-1] if done else None
+
+
+def gates_served(rows: Iterable[TrainingRow], holdout_hash: str) -> int:
+    """How many finished trainings were judged on the holdout of that hash.
+
+    Each of them chose by the same items, so the score of the one that was chosen is a little better than it is.
+    """
+    return sum(
+        row.outcome is not None and (row.metrics.get("gate") or {}).get("holdout_hash") == holdout_hash for row in rows
+    )
 
 
 def next_version(store: Store, project_id: int, backend: str) -> str:

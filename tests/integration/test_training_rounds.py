@@ -171,6 +171,11 @@ def test_b4_a_worse_model_is_not_promoted_and_its_labels_are_not_trained_again(l
     first, second = attempts(loop)
     assert (first.outcome, second.outcome) == ("promoted", "rejected")
     assert second.metrics["candidate"]["value"] < second.metrics["champion"]["value"]
+    gate = second.metrics["gate"]
+    assert gate["difference"] <= gate["interval"][1] < 0 and gate["classes"]["sea"]["items"] >= 20
+    assert gate["holdout_hash"] == first.metrics["gate"]["holdout_hash"]
+    assert [row.metrics["gate"]["gates_served"] for row in attempts(loop)] == [1, 2]
+    assert second.reason.startswith("fell beyond doubt: ") and second.reason.endswith("gate 2 of this holdout")
     assert second.base_version == first.candidate and second.candidate == "sklearn_text-p1-v2"
     assert reconcile(loop) is None and len(attempts(loop)) == 2
     served = loop.store.served(PROJECT)
@@ -190,6 +195,37 @@ def test_too_small_a_holdout_decides_nothing(loop: Loop) -> None:
     assert train(loop) is None
     assert attempts(loop)[0].outcome == "undecided" and "only 5" in attempts(loop)[0].reason
     assert planned(loop) == []
+
+
+def test_fewer_than_a_hundred_items_let_a_first_model_in_and_no_second(tmp_path: Path) -> None:
+    strict, mild = opened(tmp_path / "strict"), opened(tmp_path / "mild", ACTIVE_LEARNING__GATE_MIN_ITEMS="40")
+    for loop in (strict, mild):
+        loop.fill(260)
+        reconcile(loop)
+        for start in (0, EVERY):
+            loop.label([*held_out(loop)[:40], *pooled(loop)[:EVERY]] if not start else pooled(loop)[start : 2 * EVERY])
+            assert reconcile(loop) is not None
+            train(loop)
+    assert [row.outcome for row in attempts(strict)] == ["promoted", "undecided"]
+    assert "40 labelled holdout tasks, and 100 are needed" in attempts(strict)[1].reason
+    assert attempts(strict)[1].metrics["gate"]["difference"] is not None
+    assert [row.outcome for row in attempts(mild)] == ["promoted", "promoted"]
+    for loop in (strict, mild):
+        loop.store.engine.dispose()
+
+
+def test_a_label_that_joins_the_holdout_makes_it_another_one(loop: Loop) -> None:
+    loop.fill(260)
+    reconcile(loop)
+    loop.label([*held_out(loop)[:40], *pooled(loop)[:EVERY]])
+    reconcile(loop)
+    train(loop)
+    loop.label([*held_out(loop)[40:41], *pooled(loop)[EVERY : 2 * EVERY]])
+    reconcile(loop)
+    train(loop)
+    first, second = (row.metrics["gate"] for row in attempts(loop))
+    assert first["holdout_hash"] != second["holdout_hash"]
+    assert (first["gates_served"], second["gates_served"]) == (1, 1)
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------

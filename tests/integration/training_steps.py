@@ -51,7 +51,7 @@ def held_out(loop: Loop) -> list[int]:
 
 def first_round(loop: Loop, wrong: float = 0.0) -> str | None:
     """A project with enough labels for one training, and that training done."""
-    loop.fill(260)
+    loop.fill(400)  # a third is held out: enough for the gate
     reconcile(loop)
     loop.label([*held_out(loop), *pooled(loop)[:EVERY]], wrong)
     assert reconcile(loop) is not None

@@ -126,7 +126,7 @@ def test_a_resample_with_repeats_is_the_metric_of_that_sample():
 
 def test_only_classes_with_truths_count():
     found = match_image([Box(0, 0, 0, 1, 1, 0.9), Box(2, 0, 0, 1, 1, 0.9)], [Box(0, 0, 0, 1, 1)])
-    assert class_average_precision([found]) == {0: pytest.approx(1.0)}
+    assert class_average_precision([found]) == {"0": pytest.approx(1.0)}
 
 
 def test_average_precision_by_hand():
