@@ -121,7 +121,7 @@ def judge(
         baseline = candidate.baseline or 0.0
         if candidate.value <= baseline:
             return Verdict("rejected", f"{shown} is no better than the baseline {baseline:.3f}")
-        return Verdict("promoted", f"{shown}, baseline {baseline:.3f}; there was no champion")
+        return Verdict("promoted", f"{shown}, baseline {baseline:.3f}; there was no champion to compare with")
     theirs = _in_order(candidate.per_item, champion.per_item)
     headline, classes = _compared(candidate.per_item, theirs, scoring, rounds, seed)
     outcome, why = _ruled(headline, classes, minimum.lacking(candidate))

@@ -86,6 +86,9 @@ def write_settings(projects: tuple[DemoProject, ...], path: Path) -> None:
                 "retrain_every_n_labels": project.every,
                 "holdout": project.holdout,
                 "holdout_min_items": 1,
+                # Smaller holdouts than a real project should have: the demo is to be over in minutes.
+                "gate_min_items": 50,
+                "gate_min_objects": 50,
                 "blind_share": 0.1,
                 **project.settings,
             },

@@ -28,6 +28,8 @@ from labelloop.store.promotions import promotions_of, unserved
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 ENVS = Path(os.environ.get("LABELLOOP_DATA", Path(__file__).parents[2] / ".labelloop")) / "envs"
+#: A holdout of thirty texts.
+FEW = {"gate_min_items": 20}
 #: Small enough for minutes: what the models reach is another matter, and the demo's own.
 SMALL = (
     scaled(
@@ -37,10 +39,10 @@ SMALL = (
         rounds=2,
         holdout=0.2,
         at_least=0.005,
-        settings={"epochs": 8, "warm_start": "champion"},
+        settings={"epochs": 8, "warm_start": "champion", "gate_min_objects": 20},
     ),
-    scaled(NEWS, count=220, every=50, rounds=2, holdout=0.14, at_least=0.05, above_baseline=0.0),
-    scaled(MESSAGES, count=220, every=50, rounds=2, holdout=0.14, at_least=0.2, above_baseline=0.0),
+    scaled(NEWS, count=220, every=50, rounds=2, holdout=0.14, at_least=0.05, above_baseline=0.0, settings=FEW),
+    scaled(MESSAGES, count=220, every=50, rounds=2, holdout=0.14, at_least=0.2, above_baseline=0.0, settings=FEW),
 )
 
 

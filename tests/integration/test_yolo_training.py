@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from PIL import Image
 
 from backends import yolo
-from labelloop.datasets import write_dataset
+from labelloop.datasets import read_dataset, write_dataset
 from labelloop.demo.images import LABELS, ImageTruth, generate_images
 from labelloop.errors import DataError, LeaseLost, NotReady
 from labelloop.label_config import parse_label_config
@@ -49,7 +51,9 @@ def item(task_id: int, file: Path | None) -> TaskItem:
     return TaskItem(task_id, {"image": "/a"}, {"/a": file} if file else {})
 
 
-def make_dataset(folder: Path, images: Path, truths: list[ImageTruth], *, labelled: bool = True) -> Path:
+def make_dataset(
+    folder: Path, images: Path, truths: list[ImageTruth], *, labelled: bool = True, config: str = CONFIG
+) -> Path:
     """A materialised dataset: the first quarter of the images is the holdout."""
     (folder / "media").mkdir(parents=True)
     tasks, labels = [], []
@@ -65,7 +69,7 @@ def make_dataset(folder: Path, images: Path, truths: list[ImageTruth], *, labell
              "lead_time_s": 1.0, "shown_serving_id": None, "is_truth": True,
              "result": orjson.dumps(regions(truth) if labelled else []).decode()}
         )  # fmt: skip
-    body = {"label_config": CONFIG, "project": 1, "classes": list(LABELS), "options": {}, "labelled": labelled}
+    body = {"label_config": config, "project": 1, "classes": list(LABELS), "options": {}, "labelled": labelled}
     write_dataset(folder, body, tasks, labels, None, "2025-01-01T00:00:00Z")
     return folder
 
@@ -187,6 +191,28 @@ def test_evaluation_covers_the_holdout_and_can_be_recomputed(trained):
     assert metrics.n_objects == sum(sum(item["truths"].values()) for item in metrics.per_item) > 20
     assert trainer.headline(json.loads(json.dumps(metrics.per_item))) == pytest.approx(metrics.value)
     assert 0.0 <= metrics.baseline < 0.2
+
+
+def test_every_version_is_measured_against_the_same_truth(trained, tmp_path):
+    """A class that came into the config later counts against a version that does not know it; names tell the classes."""
+    root, dataset, artefact = trained
+    trainer = yolo.trainer()
+    known = trainer.evaluate(artefact.path, dataset)
+    first = LABELS[0]
+    renamed = [
+        replace(truth, boxes=tuple(("star" if label == first else label, *box) for label, *box in truth.boxes))
+        for truth in generate_images(root / "images", 52, 11)
+    ]
+    config = CONFIG.replace(f'<Label value="{first}"', f'<Label value="star"/><Label value="{first}"')
+    later = make_dataset(tmp_path / "later", root / "images", renamed, config=config)
+    found = trainer.evaluate(artefact.path, later)
+    assert found.n_objects == known.n_objects and found.unit == "objects"
+    scores = [trainer.scores(each.per_item, np.ones((1, each.n))) for each in (known, found)]
+    assert scores[0].items[first] == scores[1].items["star"] > 0 and first not in scores[1].items
+    assert scores[1].classes["star"][0] == 0.0
+    assert found.extra[f"AP50/{LABELS[1]}"] == pytest.approx(known.extra[f"AP50/{LABELS[1]}"])
+    assert scores[1].headline[0] == pytest.approx(found.value)
+    assert read_dataset(later).holdout_hash == read_dataset(dataset).holdout_hash  # as its rev_hashes say
 
 
 def test_training_continues_from_a_version_quietly(trained, tmp_path, capfd):
