@@ -11,6 +11,7 @@ from labelloop.commands import datasets, exports, ingesting, labels, lineage, mo
 from labelloop.commands.annotators import annotators
 from labelloop.commands.errors import errors
 from labelloop.commands.review import review
+from labelloop.commands.simulate import simulate
 from labelloop.errors import LabelloopError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="labelloop")
@@ -46,6 +47,7 @@ for command in (
     errors,
     review,
     report.report,
+    simulate,
     services.demo,
     services.up,
     services.down,

@@ -99,9 +99,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds of one training: `epochs` at most (None: the trainer's default), a `seed`, and the device to use."""
+    """Bounds of one training: `epochs` at most (None: the trainer's default), a `seed`, and the device to use.
+
+    Without `calibrate` no further model is trained for thresholds and calibration: scores still rank, and show nothing.
+    """
 
     epochs: int | None = None
     seed: int = 0
     device: str = "cpu"
     threads: int = 2
+    calibrate: bool = True

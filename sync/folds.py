@@ -81,7 +81,7 @@ def predict_out_of_fold(
     dataset = read_dataset(dataset_dir)
     fold = folds_of(dataset, plan.folds, plan.seed)
     numbers = sorted(set(fold.values()))
-    items = _items(dataset, sorted(fold))
+    items = items_of(dataset, sorted(fold))
     found, first = OutOfFold(), True
     for at, number in enumerate(numbers, start=1):
         stage = f"fold {at} of {len(numbers)},"
@@ -238,7 +238,8 @@ def _embed(model: Backend, items: Sequence[TaskItem], found: OutOfFold, count: C
         count("tasks embedded", start + len(part), len(items))
 
 
-def _items(dataset: Dataset, tasks: Sequence[int]) -> dict[int, TaskItem]:
+def items_of(dataset: Dataset, tasks: Sequence[int]) -> dict[int, TaskItem]:
+    """Tasks of a materialised dataset as a model sees them; those that were forgotten are not there."""
     wanted = set(tasks)
     return {
         task: TaskItem(task, data, dict(dataset.media(task, data)), meta)

@@ -135,6 +135,7 @@ class _Recipe:
     seed: int
     max_iter: int
     features: str
+    calibrate: bool
 
     def fit(self, texts: Sequence[str], labels: Sequence[str]) -> Any:
         return fit_pipeline(texts, labels, self.seed, self.max_iter, self.features)
@@ -144,7 +145,8 @@ def _recipe(dataset: Dataset, budget: Budget) -> _Recipe:
     features = str((dataset.manifest["body"].get("options") or {}).get("features", FEATURES[0]))
     if features not in FEATURES:
         raise DataError(f"active_learning.model_options: features is {features!r}, expected one of {list(FEATURES)}")
-    return _Recipe(budget.seed, MAX_ITER if budget.epochs is None else max(budget.epochs, 1), features)
+    iterations = MAX_ITER if budget.epochs is None else max(budget.epochs, 1)
+    return _Recipe(budget.seed, iterations, features, budget.calibrate)
 
 
 def _fit(
@@ -152,7 +154,8 @@ def _fit(
 ) -> dict[str, Any]:
     """Fit, choose thresholds and temperature out of fold, write model and labels.json; returns what was done."""
     texts, labels = [item.text or "" for item in items], [item.label for item in items]
-    rows, truth = _out_of_fold(texts, labels, control.classes, recipe, progress)
+    own = (texts, labels) if recipe.calibrate else ([], [])
+    rows, truth = _out_of_fold(*own, control.classes, recipe, progress)
     calibrated = len(rows) > 0 and enough_to_calibrate(labels)
     temperature = fit_temperature(rows, truth) if calibrated else 1.0
     if calibrated:

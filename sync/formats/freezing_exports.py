@@ -12,7 +12,7 @@ from labelloop.errors import DataError
 from labelloop.export_files import ExportReader, ExportTask
 from labelloop.progress import Counting, not_counted
 from sync.formats.policies import checked_policy, truth_of, voting_controls
-from sync.formats.sources import ExportSource, body_of, current_labels, group_of, open_export
+from sync.formats.sources import ExportSource, Kinds, body_of, current_labels, group_of, open_export
 from sync.frozen_rows import label_rows, note_task, task_row
 
 
@@ -23,14 +23,15 @@ def dataset_from_export(
     policy: str = "latest",
     *,
     parent: str | None = None,
+    kinds: tuple[Kinds, ...] = ("human",),
     count: Counting = not_counted,
 ) -> Dataset:
     """Write the dataset version of an export file into `folder` and open it.
 
-    People's submitted labels count, the latest of each person; `policy` finds the truth among them. NotReady when nobody
-    labelled anything; UsageError for an unknown policy; DataError when two tasks share an id.
+    Submitted labels of these `kinds` count, the latest of each person; `policy` finds the truth among them. NotReady when
+    nobody labelled anything; UsageError for an unknown policy; DataError when two tasks share an id.
     """
-    source = open_export(export, config, checked_policy(policy))
+    source = open_export(export, config, checked_policy(policy), kinds)
     reader = ExportReader(source.path)
     entries, seen = Entries(), set[int]()
     writer = DatasetWriter(folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from sqlalchemy import select
@@ -77,21 +78,34 @@ def said_by(
 
 def label_counts(store: Store, project_id: int, config: LabelConfig) -> dict[str, Counter[str]]:
     """By control how often each class is in the labels that train."""
+    results = (label.result for label in store.labels(project_id) if label.role in TRAINING_ROLES)
+    return counted_classes(results, config)
+
+
+def counted_classes(results: Iterable[Sequence[Mapping[str, Any]]], config: LabelConfig) -> dict[str, Counter[str]]:
+    """By control how often each class is in these results."""
     keys = {control.name: control.value_key for control in config.controls if control.classes}
     found: dict[str, Counter[str]] = {name: Counter() for name in keys}
-    for label in store.labels(project_id):
-        if label.role not in TRAINING_ROLES:
-            continue
-        for region in label.result:
-            name = str(region.get("from_name"))
-            value = region.get("value")
-            if name in keys and isinstance(value, Mapping):
-                said = value.get(keys[name])
-                found[name].update(str(each) for each in (said if isinstance(said, list) else []))
+    for result in results:
+        for region in result:
+            name, value = str(region.get("from_name")), region.get("value")
+            said = value.get(keys[name]) if name in keys and isinstance(value, Mapping) else None
+            if isinstance(said, list):
+                found[name].update(str(each) for each in said)
     return found
 
 
-def cold_vectors(tasks: Sequence[TaskRow], config: LabelConfig) -> Floats:
+class Shown(Protocol):
+    """What a task shows."""
+
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]: ...
+
+
+def cold_vectors(tasks: Sequence[Shown], config: LabelConfig) -> Floats:
     """(n, width) what tasks show, before any model: hashed words and parts of words of texts, the bits of an image's fingerprint.
 
     nan for a task of which nothing is known; (n, 0) where that is all of them.
