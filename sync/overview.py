@@ -179,7 +179,6 @@ def models_text(report: dict[str, Any]) -> str:
     lines = [f"served: {report['served_version']} ({report['serving_id']})"]
     for row in report["trainings"]:
         value = f"{row['metric']} {row['value']:.3f} on {row['n']}" if row["metric"] else ""
-        value += f", gate {row['gate']['gates_served']} of its holdout" if row["gate"] else ""
         lines.append(f"{row['version'] or '-':28} {row['outcome'] or 'running':10} {value}  {row['reason']}")
     return "\n".join(lines)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from sqlalchemy import update
 
@@ -33,10 +35,12 @@ from training_steps import (
 )
 
 from sync.freezing import entries_of, freeze, open_dataset
+from sync.overview import models_report, models_text
 from sync.promotion import run_promotion
 from sync.reconcile import LOST_AFTER, reconcile_project, trigger_training
 from sync.registration import register_training
 
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
@@ -176,6 +180,10 @@ def test_b4_a_worse_model_is_not_promoted_and_its_labels_are_not_trained_again(l
     assert gate["holdout_hash"] == first.metrics["gate"]["holdout_hash"]
     assert [row.metrics["gate"]["gates_served"] for row in attempts(loop)] == [1, 2]
     assert second.reason.startswith("fell beyond doubt: ") and second.reason.endswith("gate 2 of this holdout")
+    report = models_report(loop.runtime, loop.project)
+    jsonschema.validate(report, json.loads((SCHEMAS / "models.schema.json").read_text()))
+    assert [row["gate"]["gates_served"] for row in report["trainings"]] == [1, 2]
+    assert models_text(report).splitlines()[2].endswith("gate 2 of this holdout")
     assert second.base_version == first.candidate and second.candidate == "sklearn_text-p1-v2"
     assert reconcile(loop) is None and len(attempts(loop)) == 2
     served = loop.store.served(PROJECT)
