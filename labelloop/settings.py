@@ -84,6 +84,7 @@ class ActiveLearningSection(_Section):
     warm_start: Literal["none", "champion"] = "none"
     query_batch_size: int = Field(default=100, ge=1)
     retrain_every_n_labels: int = Field(default=500, ge=1)
+    retrain_every_hours: float | None = Field(default=None, gt=0)
     holdout: Share = 0.1
     holdout_min_items: int = Field(default=100, ge=1)
     gate_min_items: int = Field(default=100, ge=10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from labelloop.store.promotions import predictions_of, promotions_of
 from labelloop.store.trainings import last_finished, running_training, trainings_of
 from sync.agreement_checks import last_report
 from sync.runtime import Runtime
+from sync.waiting_labels import waiting
 
 #: Seconds that Redis has to answer a status.
 REDIS_TIMEOUT_S = 2.0
@@ -97,6 +98,7 @@ def _project_status(runtime: Runtime, project: ProjectRow, dirty: bool | None) -
     served = store.served(project.project_id)
     return {
         **_progress(store, project),
+        **_countdown(runtime, project),
         "task_type": project.task_type,
         "served_version": served.model_version if served else None,
         "serving_id": served.serving_id if served else None,
@@ -106,6 +108,28 @@ def _project_status(runtime: Runtime, project: ProjectRow, dirty: bool | None) -
         "dirty": dirty,
         "agreement_alarms": _alarms(runtime, project),
     }
+
+
+def _countdown(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
+    """Labels until the next training, and the version pinned meanwhile; None where the last dataset is out of reach."""
+    every = runtime.project_settings(project).active_learning.retrain_every_n_labels
+    try:
+        found = waiting(runtime, project)
+    except (LabelloopError, OSError):
+        return {"labels_since_training": None, "retrain_every_n_labels": every, "pinned_version": None}
+    return {
+        "labels_since_training": found.labels,
+        "retrain_every_n_labels": every,
+        "pinned_version": found.pin.model_version if found.pin and found.holds else None,
+    }
+
+
+def countdown_text(row: Mapping[str, Any]) -> str:
+    """ "37 of 500 labels until the next training"."""
+    pinned = f" ({row['pinned_version']} is pinned)" if row["pinned_version"] else ""
+    labels = row["labels_since_training"]
+    known = "an unknown number" if labels is None else str(labels)
+    return f"{known} of {row['retrain_every_n_labels']} labels until the next training{pinned}"
 
 
 def _alarms(runtime: Runtime, project: ProjectRow) -> list[dict[str, Any]] | None:
@@ -124,6 +148,7 @@ def _status_line(row: dict[str, Any]) -> str:
     parts = [
         f"tasks {_counted(row['tasks'])}, labels {_counted(row['labels'])} by {row['people']} people",
         f"serves {row['served_version']} ({row['serving_id']})" if row["serving_id"] else "serves nothing yet",
+        countdown_text(row),
         "trainings paused" + (f", {state}" if running else "") if row["training_paused"] else state,
         f"last training {last['outcome']}: {last['reason']}" if last else "not trained yet",
         *(["changes wait for a reconcile"] if row["dirty"] else []),
@@ -162,6 +187,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
         "backend": project.backend,
         "served_version": served.model_version if served else None,
         "serving_id": served.serving_id if served else None,
+        **_countdown(runtime, project),
         "trainings": [{**_training(row), "gate": row.metrics.get("gate")} for row in attempts],
         "promotions": [
             {
@@ -176,7 +202,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
 
 def models_text(report: dict[str, Any]) -> str:
     """A models report as a few lines."""
-    lines = [f"served: {report['served_version']} ({report['serving_id']})"]
+    lines = [f"served: {report['served_version']} ({report['serving_id']})", countdown_text(report)]
     for row in report["trainings"]:
         value = f"{row['metric']} {row['value']:.3f} on {row['n']}" if row["metric"] else ""
         lines.append(f"{row['version'] or '-':28} {row['outcome'] or 'running':10} {value}  {row['reason']}")

@@ -50,6 +50,7 @@ from sync.ranking.order import Candidate, rank_tasks
 from sync.ranking.strategies import order_pool
 from sync.registration import register_training
 from sync.runtime import Runtime
+from sync.waiting_labels import PINNED, pin_detail
 
 log = logging.getLogger(__name__)
 _parsed = lru_cache(maxsize=8)(parse_label_config)
@@ -105,16 +106,23 @@ def begun_cold_start(store: Store, project_id: int) -> str | None:
     return pending[-1] if pending and not steps_of(store, pending[-1])[0].detail["digest"] else None
 
 
-def plan_ranking(runtime: Runtime, project: ProjectRow, model_version: str) -> str:
-    """Plan a new ranking (and so a new serving id) of a version that was promoted before: also the way back to it."""
+def plan_ranking(runtime: Runtime, project: ProjectRow, model_version: str, *, pinned: bool = False) -> str:
+    """Plan a new ranking (and so a new serving id) of a version that was promoted before: also the way back to it.
+
+    `pinned`: no training replaces it until enough labels are made after this moment.
+    """
+    pin = pin_detail(runtime.store, project.project_id, model_version, anew=pinned)
     for steps in reversed(promotions_of(runtime.store, project.project_id)):
         detail = steps[0].detail
         if detail["model_version"] == model_version:
             with runtime.store.begin() as connection:
-                return plan_promotion(
+                promotion = plan_promotion(
                     runtime.store, connection, project, model_version,
                     detail["path"], detail["digest"], detail["training_id"],
                 )  # fmt: skip
+                if pin is not None:
+                    add_step(runtime.store, connection, project.project_id, promotion, PINNED, pin)
+            return promotion
     raise UsageError(
         f"project {project.title!r} has never served {model_version!r}; `labelloop models` lists what it has"
     )

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from labelloop.datasets import Dataset
 from labelloop.progress import Counting, not_counted
 from labelloop.queueing import (
     prelabel_request,
@@ -23,7 +22,6 @@ from labelloop.store.promotions import unserved
 from labelloop.store.trainings import (
     MAX_ATTEMPTS,
     finish_training,
-    last_finished,
     note_queued,
     queue_training,
     running_training,
@@ -33,15 +31,15 @@ from labelloop.store.trainings import (
 from labelloop.store.types import utc_now
 from sync.agreement_checks import labels_at_last_check
 from sync.forgetting import erase_latecomers
-from sync.freezing import entries_of, freeze, open_dataset
+from sync.freezing import freeze
 from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
 from sync.mirroring.configs import follow_config
 from sync.promotion import plan_cold_start, retirements
 from sync.roles import RolePolicy
 from sync.runtime import Runtime
-from sync.stored_labels import label_marks
-from sync.trigger import TRAINING_ROLES, Decision, decide, labels_since
+from sync.trigger import Decision, decide
+from sync.waiting_labels import waiting
 
 log = logging.getLogger(__name__)
 
@@ -124,19 +122,18 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
     learning = runtime.project_settings(project).active_learning
     # Looked at first: a training that ends in between then holds this decision back, and is not counted from too early.
     running = running_training(store, project_id) is not None
-    last = last_finished(store, project_id)
-    # Before the labels are read: what comes meanwhile is new.
-    seen = entries_of(_dataset(runtime, last)) if last else set()
-    since = labels_since(label_marks(store, project_id, TRAINING_ROLES), seen)
+    found = waiting(runtime, project)
+    last = found.last
     if now and not running:
-        decision = Decision(True, since, "asked for")
+        decision = Decision(True, found.labels, "asked for")
     else:
         decision = decide(
-            since,
-            learning.retrain_every_n_labels,
+            found.labels,
+            found.every,
             running=running,
             paused=project.training_paused,
             enabled=learning.enabled,
+            overdue=_is_overdue(last, learning.retrain_every_hours) and not found.holds,
         )
     if not decision.train:
         return decision, None
@@ -147,14 +144,17 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
     dataset_id = freeze(store, project, runtime.services.artifacts, parent=parent, options=options)
     same = [row for row in trainings_of(store, project_id) if row.dataset_id == dataset_id]
     attempt = max((row.attempt for row in same), default=0) + 1
-    row = queue_training(store, project_id, dataset_id, since, last.candidate if last else None, attempt)
+    row = queue_training(store, project_id, dataset_id, found.labels, last.candidate if last else None, attempt)
     runtime.queue.enqueue(train_request(project_id, dataset_id, attempt))
-    log.info("training queued", extra={"training": row.training_id, "labels": since})
+    log.info("training queued", extra={"training": row.training_id, "labels": found.labels})
     return decision, row.training_id
 
 
-def _dataset(runtime: Runtime, row: TrainingRow) -> Dataset:
-    return open_dataset(runtime.services.artifacts, row.dataset_id, runtime.scratch("datasets"))
+def _is_overdue(last: TrainingRow | None, hours: float | None) -> bool:
+    """Whether the last finished training is so many hours ago; never before the first, which is no matter of time."""
+    if hours is None or last is None or last.finished_at is None:
+        return False
+    return utc_now() - last.finished_at >= timedelta(hours=hours)
 
 
 def recover_training(runtime: Runtime, project: ProjectRow) -> None:

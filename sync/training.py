@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
 from sync.versions import published
+from sync.waiting_labels import pin_of
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class _TrainingRun:
         learning = self.settings.active_learning
         minimum = Minimum(learning.gate_min_items, learning.gate_min_objects)
         verdict = judge(candidate, served, self.trainer.scores, minimum)
+        verdict = self._unless_pinned(verdict)
         digest = write_digest(artefact.path)
         self.lease.check()
         record = self._record(artefact, candidate, served, verdict, failed, frozen)
@@ -147,6 +149,13 @@ class _TrainingRun:
         log.info("training over", extra={"training": self.row.training_id, "outcome": verdict.outcome})
         register_or_leave(self.runtime, self.project, self.row.training_id)
         return promotion
+
+    def _unless_pinned(self, verdict: Verdict) -> Verdict:
+        """The verdict; undecided where somebody went back to an older version after this training was asked for."""
+        pin = pin_of(self.runtime.store, self.project.project_id)
+        if verdict.outcome != "promoted" or pin is None or self.row.queued_at > pin.at:
+            return verdict
+        return replace(verdict, outcome="undecided", reason=f"{pin.model_version} is pinned since; {verdict.reason}")
 
     def _fetch(self) -> Any:
         return self.runtime.media.fetch if uses_media(self.project) else None

@@ -46,14 +46,21 @@ def labels_since(labels: Iterable[Marked], seen: Collection[LabelKey]) -> int:
     return sum(1 for label in labels if label.role in TRAINING_ROLES and label_key(label) not in seen)
 
 
-def decide(since: int, every: int, *, running: bool, paused: bool, enabled: bool = True) -> Decision:
-    """Train when `every` labels are new, no training of the project runs and none forbids it."""
+def decide(
+    since: int, every: int, *, running: bool, paused: bool, enabled: bool = True, overdue: bool = False
+) -> Decision:
+    """Train when `every` labels are new, no training of the project runs and none forbids it.
+
+    `overdue`: the last training is as long ago as the schedule allows; then one new label is enough.
+    """
     if not enabled:
         return Decision(False, since, "active_learning.enabled is false")
     if paused:
         return Decision(False, since, "training is paused")
     if running:
         return Decision(False, since, "a training of this project runs")
+    if overdue and 0 < since < every:
+        return Decision(True, since, f"{since} new labels, and the last training is long ago")
     if since < every:
         return Decision(False, since, f"{since} of {every} new labels")
     return Decision(True, since, f"{since} new labels, {every} are enough")

@@ -90,22 +90,36 @@ def promote(
 def rollback(
     project: Wanted,
     version: Annotated[str | None, typer.Argument(help="default: the version served before")] = None,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="let trainings replace the version that was rolled back to")
+    ] = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an earlier version again."""
+    """Serve an earlier version again; it stays until as many new labels came as a training waits for, or --unpin."""
     from labelloop.queueing import promote_request
     from sync.overview import served_before
     from sync.promotion import plan_ranking
+    from sync.waiting_labels import unpin as lift
 
     runtime = open_runtime(settings)
     row = project_of(runtime, project)
+    if unpin:
+        if version is not None:
+            raise UsageError("--unpin takes no version; what is served stays until a training replaces it")
+        lifted = lift(runtime.store, row)
+        say({"project": row.project_id, "unpinned": lifted}, as_json, f"{lifted} is pinned no longer")
+        return
     earlier = served_before(runtime, row)
     if version is None and not earlier:
         raise UsageError(f"project {row.title!r} has served nothing else yet; there is nothing to roll back to")
-    promotion = plan_ranking(runtime, row, version or earlier[-1])
+    promotion = plan_ranking(runtime, row, version or earlier[-1], pinned=True)
     runtime.queue.enqueue(promote_request(promotion))
-    say({"project": row.project_id, "promotion": promotion}, as_json, f"rollback {promotion} is queued")
+    every = runtime.project_settings(row).active_learning.retrain_every_n_labels
+    text = (
+        f"rollback {promotion} is queued; it is pinned until {every} new labels came (or: labelloop rollback --unpin)"
+    )
+    say({"project": row.project_id, "promotion": promotion}, as_json, text)
 
 
 def register(

@@ -116,3 +116,11 @@ def test_what_forbids_a_training_is_said() -> None:
     assert "enabled is false" in decide(99, EVERY, running=False, paused=False, enabled=False).reason
     assert decide(2, EVERY, running=False, paused=False).reason == "2 of 3 new labels"
     assert decide(3, EVERY, running=False, paused=False).train
+
+
+def test_an_overdue_training_needs_one_label_and_nothing_else_changes() -> None:
+    assert decide(1, EVERY, running=False, paused=False, overdue=True).train
+    assert not decide(0, EVERY, running=False, paused=False, overdue=True).train
+    assert not decide(1, EVERY, running=True, paused=False, overdue=True).train
+    assert not decide(1, EVERY, running=False, paused=True, overdue=True).train
+    assert not decide(1, EVERY, running=False, paused=False, enabled=False, overdue=True).train
