@@ -126,6 +126,13 @@ class Dataset:
         pairs = sorted(self._truths("holdout").select("task_id", "rev_hash").iter_rows())
         return hashlib.sha256(orjson.dumps(pairs)).hexdigest()[:16]
 
+    def count_truths(self, split: str) -> int:
+        """How many tasks of a split have a truth."""
+        import polars as pl
+
+        own = self.tasks.filter(pl.col("split") == split).select("task_id")
+        return self.labels.filter(pl.col("is_truth")).join(own, on="task_id", how="semi").height
+
     def truth(self, split: str) -> list[tuple[int, dict[str, Any], list[Region]]]:
         """(task id, task data, regions of the truth label) of each task of a split, ordered by task id."""
         rows = self._truths(split).to_dicts()

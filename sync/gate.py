@@ -128,6 +128,15 @@ def judge(
     return Verdict(outcome, f"{why}{candidate.name} {headline} on {candidate.n} tasks", headline, classes)
 
 
+def headline_interval(metrics: Metrics, scoring: Scoring, *, rounds: int = 400, seed: int = 0) -> list[float] | None:
+    """[low, high], the 90 % interval of a model's headline over resamples of its items; None below MIN_ITEMS."""
+    if metrics.n < MIN_ITEMS or len(metrics.per_item) < MIN_ITEMS:
+        return None
+    parts = [scoring(metrics.per_item, weights).headline for weights in _weights(len(metrics.per_item), rounds, seed)]
+    low, high = np.quantile(np.concatenate(parts)[1:], [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]).tolist()
+    return [low, high]
+
+
 def _ruled(headline: Compared, classes: Mapping[str, Compared], lacking: str | None) -> tuple[Outcome, str]:
     """The outcome, and what is said before the headline's figures."""
     if lacking:

@@ -12,6 +12,8 @@ from labelloop.store import ProjectRow, Store, TrainingRow
 from labelloop.store.promotions import predictions_of, promotions_of
 from labelloop.store.trainings import last_finished, running_training, trainings_of
 from sync.agreement_checks import last_report
+from sync.learning_curve import curve_report
+from sync.ranking.gathering import stability
 from sync.runtime import Runtime
 from sync.waiting_labels import waiting
 
@@ -181,6 +183,8 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
     """Every training attempt of a project with its outcome, and what is served."""
     served = runtime.store.served(project.project_id)
     attempts = trainings_of(runtime.store, project.project_id)
+    every = runtime.project_settings(project).active_learning.retrain_every_n_labels
+    steady = stability(runtime.store, project, served.model_version) if served is not None and served.digest else None
     return {
         "project": project.project_id,
         "title": project.title,
@@ -188,6 +192,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
         "served_version": served.model_version if served else None,
         "serving_id": served.serving_id if served else None,
         **_countdown(runtime, project),
+        "learning": curve_report(attempts, every, steady),
         "trainings": [{**_training(row), "gate": row.metrics.get("gate")} for row in attempts],
         "promotions": [
             {
@@ -203,6 +208,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
 def models_text(report: dict[str, Any]) -> str:
     """A models report as a few lines."""
     lines = [f"served: {report['served_version']} ({report['serving_id']})", countdown_text(report)]
+    lines.append(report["learning"]["advice"])
     for row in report["trainings"]:
         value = f"{row['metric']} {row['value']:.3f} on {row['n']}" if row["metric"] else ""
         lines.append(f"{row['version'] or '-':28} {row['outcome'] or 'running':10} {value}  {row['reason']}")

@@ -47,6 +47,8 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
     if gate.get("interval"):
         low, high = gate["interval"]
         numbers |= {"gate_difference": gate["difference"], "gate_low": low, "gate_high": high}
+    if metrics.get("labels"):
+        numbers["labels"] = metrics["labels"]
     artefact = None
     if row.path and row.digest:
         artefact = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")

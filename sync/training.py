@@ -12,7 +12,7 @@ from typing import Any
 from backends import backend_module
 from backends.protocols import Trainer
 from labelloop.artefacts import fetch_artefact, write_digest
-from labelloop.datasets import Dataset
+from labelloop.datasets import Dataset, read_dataset
 from labelloop.errors import DataError, LeaseLost, ServiceDown, UsageError
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import HeldLease, holding
@@ -30,7 +30,7 @@ from labelloop.store.trainings import (
 from labelloop.store.types import utc_now
 from labelloop.values import Artefact, Budget, Metrics
 from sync.freezing import lay_out, open_dataset
-from sync.gate import Minimum, Verdict, judge
+from sync.gate import Minimum, Verdict, headline_interval, judge
 from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
@@ -131,6 +131,9 @@ class _TrainingRun:
         digest = write_digest(artefact.path)
         self.lease.check()
         record = self._record(artefact, candidate, served, verdict, failed, frozen)
+        record["labels"] = read_dataset(folder).count_truths("train")
+        record["interval"] = headline_interval(candidate, self.trainer.scores)
+        self.lease.check()
         with (
             published(self.runtime, self.project, artefact.path, digest) as version,
             self.lease.writing() as connection,

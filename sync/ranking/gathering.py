@@ -15,10 +15,14 @@ from labelloop.store.promotions import promotions_of
 from labelloop.store.signals import unpack
 from labelloop.store.tables import outcomes, signals
 from sync.near_groups import image_bits, noted_print, shown_text, text_keys
+from sync.prediction import outcome_ids
+from sync.ranking.committee import answer_disagreement
 from sync.ranking.pool import Floats, Pool
 from sync.ranking.said import MEMBERS, NEEDS, Said, pool_of
 from sync.trigger import TRAINING_ROLES
 
+#: Tasks that two versions are compared on.
+_COMPARED = 2000
 #: Width of the vectors of texts that no model has seen.
 _TEXT_WIDTH = 256
 
@@ -133,6 +137,26 @@ def text_vectors(texts: Sequence[str]) -> Floats:
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     unit: Floats = np.divide(found, lengths, out=np.full_like(found, np.nan), where=lengths > 0)
     return unit
+
+
+def stability(store: Store, project: ProjectRow, model_version: str, *, seed: int = 0) -> float | None:
+    """How far this version and the one before it say the same of tasks that both looked at, 0..1; None without such tasks.
+
+    Bloodgood and Vijay-Shanker, A Method for Stopping Active Learning Based on Stabilizing Predictions (2009), with
+    agreement in place of kappa, which boxes and spans have none of. At most _COMPARED tasks are compared, drawn at random.
+    """
+    before = _versions_before(store, project.project_id, model_version)[:1]
+    if not before:
+        return None
+    both = set.intersection(*(outcome_ids(store, project.project_id, each) for each in (model_version, *before)))
+    drawn = np.random.default_rng(seed).permutation(sorted(both))[:_COMPARED].tolist()
+    said = [
+        {task: each.regions for task, each in said_by(store, project, version, set(drawn), NEEDS["committee"]).items()}
+        for version in (model_version, *before)
+    ]
+    differ = answer_disagreement(said, drawn, parse_label_config(project.label_config))
+    known = differ[~np.isnan(differ)]
+    return 1 - float(known.mean()) if len(known) else None
 
 
 def _versions_before(store: Store, project_id: int, model_version: str) -> list[str]:

@@ -90,13 +90,13 @@ def test_of_two_reconciles_at_once_one_asks_for_a_training(loop: Loop, monkeypat
 def test_a_training_that_ends_while_the_next_is_decided_on_has_its_labels_counted(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sync.reconcile
+    import sync.waiting_labels
 
     loop.fill(260)
     reconcile(loop)
     loop.label([*held_out(loop), *pooled(loop)[:EVERY]])
     assert reconcile(loop) is not None
-    real = sync.reconcile.last_finished
+    real = sync.waiting_labels.last_finished
 
     def ends_right_after(*args: Any) -> Any:
         found = real(*args)
@@ -104,7 +104,7 @@ def test_a_training_that_ends_while_the_next_is_decided_on_has_its_labels_counte
             train(loop)
         return found
 
-    monkeypatch.setattr(sync.reconcile, "last_finished", ends_right_after)
+    monkeypatch.setattr(sync.waiting_labels, "last_finished", ends_right_after)
     assert trigger_training(loop.runtime, loop.project)[1] is None
     assert [row.outcome is None for row in attempts(loop)] == [False]  # over, and its own labels started no second one
     assert trigger_training(loop.runtime, loop.project)[0].labels_since == 0
@@ -183,7 +183,7 @@ def test_b4_a_worse_model_is_not_promoted_and_its_labels_are_not_trained_again(l
     report = models_report(loop.runtime, loop.project)
     jsonschema.validate(report, json.loads((SCHEMAS / "models.schema.json").read_text()))
     assert [row["gate"]["gates_served"] for row in report["trainings"]] == [1, 2]
-    assert models_text(report).splitlines()[2].endswith("gate 2 of this holdout")
+    assert any(line.endswith("gate 2 of this holdout") for line in models_text(report).splitlines())
     assert second.base_version == first.candidate and second.candidate == "sklearn_text-p1-v2"
     assert reconcile(loop) is None and len(attempts(loop)) == 2
     served = loop.store.served(PROJECT)
