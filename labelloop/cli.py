@@ -10,6 +10,7 @@ import typer
 from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
 from labelloop.commands.annotators import annotators
 from labelloop.commands.errors import errors
+from labelloop.commands.prioritize import prioritize
 from labelloop.commands.review import review
 from labelloop.commands.simulate import simulate
 from labelloop.errors import LabelloopError
@@ -35,6 +36,7 @@ for command in (
     models.rollback,
     models.register,
     models.prelabel,
+    prioritize,
     models.rules,
     exports.export,
     exports.convert,

@@ -67,11 +67,12 @@ def plan_promotion(
     path: str,
     digest: str,
     training_id: str | None,
+    strategy: str | None = None,
 ) -> str:
     """Note that a version is to be served, within the caller's transaction; the promotion's id, which is its serving id.
 
-    An empty `digest` is the cold start: no model, a random order, and the evaluation tasks already interleaved. What its
-    version says is then what was imported under its name, if anything.
+    `strategy` is that of its order, None the project's. An empty `digest` is the cold start: no model, and the evaluation
+    tasks already interleaved. What its version says is then what was imported under its name, if anything.
     """
     serving_id = next_serving_id(store, connection, project.project_id, model_version)
     detail = {
@@ -80,7 +81,7 @@ def plan_promotion(
         "path": path,
         "digest": digest,
         "training_id": training_id,
-    }
+    } | ({"strategy": strategy} if strategy else {})
     add_step(store, connection, project.project_id, serving_id, "planned", detail)
     return serving_id
 
@@ -106,7 +107,9 @@ def begun_cold_start(store: Store, project_id: int) -> str | None:
     return pending[-1] if pending and not steps_of(store, pending[-1])[0].detail["digest"] else None
 
 
-def plan_ranking(runtime: Runtime, project: ProjectRow, model_version: str, *, pinned: bool = False) -> str:
+def plan_ranking(
+    runtime: Runtime, project: ProjectRow, model_version: str, *, pinned: bool = False, strategy: str | None = None
+) -> str:
     """Plan a new ranking (and so a new serving id) of a version that was promoted before: also the way back to it.
 
     `pinned`: no training replaces it until enough labels are made after this moment.
@@ -118,7 +121,7 @@ def plan_ranking(runtime: Runtime, project: ProjectRow, model_version: str, *, p
             with runtime.store.begin() as connection:
                 promotion = plan_promotion(
                     runtime.store, connection, project, model_version,
-                    detail["path"], detail["digest"], detail["training_id"],
+                    detail["path"], detail["digest"], detail["training_id"], strategy,
                 )  # fmt: skip
                 if pin is not None:
                     add_step(runtime.store, connection, project.project_id, promotion, PINNED, pin)
@@ -170,6 +173,8 @@ class _Promotion:
         self.path: str = planned.detail["path"]
         self.digest: str = planned.detail["digest"]
         self.training_id: str | None = planned.detail["training_id"]
+        own = runtime.project_settings(project).active_learning.strategy
+        self.strategy: str = planned.detail.get("strategy") or own
 
     def run(self) -> None:
         actions: dict[str, Callable[[], dict[str, Any]]] = {
@@ -219,18 +224,16 @@ class _Promotion:
         found = outcomes_of(store, project_id, self.model_version)
         waiting = open_tasks(store, project_id)
         roles = {task.task_id: task.role for task in waiting}
-        pool = gather(
-            store, self.project, self.model_version, [t for t in waiting if t.role == "pool"], learning.strategy
-        )
+        pool = gather(store, self.project, self.model_version, [t for t in waiting if t.role == "pool"], self.strategy)
         seed = int(hashlib.sha256(f"{self.project.salt}{self.serving_id}".encode()).hexdigest()[:12], 16)
         ordered = order_pool(
-            pool, learning.strategy, batch=learning.query_batch_size, head=learning.retrain_every_n_labels, seed=seed
+            pool, self.strategy, batch=learning.query_batch_size, head=learning.retrain_every_n_labels, seed=seed
         )
         self.lease.check()
         ranked = rank_tasks(
             [Candidate(task.task_id, task.role) for task in waiting],
             ordered,
-            explore_share=1.0 if learning.strategy == "random" else learning.explore_share,
+            explore_share=1.0 if self.strategy == "random" else learning.explore_share,
             head=learning.retrain_every_n_labels,
             seed=seed,
             cold=pool.is_cold,
