@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def review_site(
             project_id=project_id, title=title, task_type="text_classification", backend=backend,
             label_config=CONFIG, settings={}, holdout_threshold=0.0,
         )  # fmt: skip
-        yield Site(runtime, project_id, tasks, [*annotators, reviewer])
+        with chdir(folder):  # where MLflow keeps the artefacts of a database without a server
+            yield Site(runtime, project_id, tasks, [*annotators, reviewer])
         client.delete_project(project_id)
         runtime.store.close()
