@@ -40,6 +40,6 @@ def order_rows(by_margin: int, by_hybrid: int) -> list[dict[str, Any]]:
         placed = time.perf_counter() - began
         whole = len(ordered) == len(set(ordered)) == len(ranked) == n
         first = float(values[ordered[:_HEAD]].mean())
-        told = {"interleaved_s": round(placed, 2), "first_uncertainty": round(first, 3)}
-        rows.append(at_most(f"order of {n} tasks by {strategy}", took, bar, equal=whole and first > 0.9, **told))
+        what, equal = f"order of {n} tasks by {strategy}", whole and first > 0.9
+        rows.append(at_most(what, took, bar, equal=equal, interleaved_s=placed, first_uncertainty=first))
     return rows
