@@ -37,7 +37,8 @@ from labelloop.store.types import utc_now
 from labelloop.task_items import Fetch, task_item
 from labelloop.values import ROLES, Outcome
 from sync.formats.freezing_exports import dataset_from_export
-from sync.formats.policies import Policy, checked_policy, truth_of, voting_controls
+from sync.formats.policies import LEAST_SUPPORT, Policy, checked_policy, truth_of, voting_controls
+from sync.formats.supports import supports_of
 from sync.frozen_rows import label_rows, note_task, task_row
 from sync.stored_labels import LabelledTask, count_labelled, labelled_tasks
 from sync.trigger import LabelKey
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 #: Gold tasks measure people, not models: they are in no dataset that trains.
 FROZEN_ROLES = ("pool", "blind", "holdout")
+#: What models learn from, and are judged by.
+TRAINING_POLICY: Policy = "consensus"
 NO_TRUTH = "the policy finds no truth among its labels"
 
 
@@ -170,15 +173,23 @@ class _Freezing:
         voting = voting_controls(self.config)
         tasks: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
-        for each in part:
+        read = [[self._read(label) for label in each.labels] for each in part]
+        able = [[index for index, reason in enumerate(reasons) if reason is None] for reasons in read]
+        supports = supports_of(
+            self.policy,
+            [
+                (each.task.task_id, [each.labels[index] for index in own], each.task.data)
+                for each, own in zip(part, able, strict=True)
+            ],
+            self.config,
+        )
+        for each, left_out, own in zip(part, read, able, strict=True):
             task, labels = each.task, each.labels
-            left_out = [self._read(label) for label in labels]
-            able = [index for index, reason in enumerate(left_out) if reason is None]
-            truth = truth_of([labels[index] for index in able], self.policy, voting)
+            truth = truth_of([labels[index] for index in own], self.policy, voting, supports.get(task.task_id))
             if truth is None:
                 self.left_out[next(filter(None, left_out), None) or NO_TRUTH] += 1
             else:
-                truth = truth.at(able[truth.index])
+                truth = truth.at(own[truth.index])
             about = (task.task_id, task.data, task.meta, task.group_key, task.role)
             note_task(self.entries, *about, labels, truth)
             tasks.append(task_row(*about))
@@ -212,6 +223,8 @@ class _Freezing:
             body["assigned"] = assigned_hash(self.table)
         if self.policy == "majority":
             body["voting"] = {"controls": [c.name for c in voting_controls(self.config)], "others": "latest"}
+        if self.policy == "consensus":
+            body["least_support"] = LEAST_SUPPORT
         return body | ({"options": dict(self.options)} if self.options else {})
 
     def _told(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from labelloop.store.trainings import (
 from labelloop.store.types import utc_now
 from sync.agreement_checks import labels_at_last_check
 from sync.forgetting import erase_latecomers
-from sync.freezing import freeze
+from sync.freezing import TRAINING_POLICY, freeze
 from sync.lacking import blocks_with, lacking
 from sync.mirror import Mirror, Mirrored
 from sync.mirroring.configs import follow_config
@@ -141,7 +141,9 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
     if learning.model_checkpoint:
         options["model_checkpoint"] = learning.model_checkpoint
     parent = last.dataset_id if last else None
-    dataset_id = freeze(store, project, runtime.services.artifacts, parent=parent, options=options)
+    dataset_id = freeze(
+        store, project, runtime.services.artifacts, parent=parent, options=options, policy=TRAINING_POLICY
+    )
     same = [row for row in trainings_of(store, project_id) if row.dataset_id == dataset_id]
     attempt = max((row.attempt for row in same), default=0) + 1
     row = queue_training(store, project_id, dataset_id, found.labels, last.candidate if last else None, attempt)

@@ -32,7 +32,7 @@ def dataset_create(
     file: ExportFile = None,
     config: ConfigFile = None,
     consensus: Annotated[
-        Literal["latest", "majority", "reviewed", "ground_truth"],
+        Literal["latest", "majority", "consensus", "reviewed", "ground_truth"],
         typer.Option("--consensus", help="whose label is the truth of a task"),
     ] = "latest",
     roles: Annotated[

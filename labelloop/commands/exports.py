@@ -75,7 +75,7 @@ def export(
     format: Annotated[str | None, typer.Option("--format", help=FORMATS)] = None,
     task: Task = None,
     consensus: Annotated[
-        Literal["latest", "majority", "reviewed", "ground_truth"],
+        Literal["latest", "majority", "consensus", "reviewed", "ground_truth"],
         typer.Option("--consensus", help="whose label is the truth of a task"),
     ] = "latest",
     out: Annotated[

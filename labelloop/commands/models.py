@@ -52,12 +52,12 @@ def evaluate(
     """Metrics of model versions on the holdout labels as they are now, all on the same items."""
     from dataclasses import asdict
 
-    from sync.freezing import freeze
+    from sync.freezing import TRAINING_POLICY, freeze
     from sync.training import evaluate_version
 
     runtime = open_runtime(settings)
     row = project_of(runtime, project)
-    dataset = freeze(runtime.store, row, runtime.services.artifacts)
+    dataset = freeze(runtime.store, row, runtime.services.artifacts, policy=TRAINING_POLICY)
     found = evaluate_version(runtime, row, versions, dataset)
     summaries = {v: {key: value for key, value in asdict(m).items() if key != "per_item"} for v, m in found.items()}
     report = {"project": row.project_id, "dataset_id": dataset, "versions": summaries}

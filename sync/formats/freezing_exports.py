@@ -13,6 +13,7 @@ from labelloop.export_files import ExportReader, ExportTask
 from labelloop.progress import Counting, not_counted
 from sync.formats.policies import checked_policy, truth_of, voting_controls
 from sync.formats.sources import ExportSource, Kinds, body_of, current_labels, group_of, open_export
+from sync.formats.supports import supports_of
 from sync.frozen_rows import label_rows, note_task, task_row
 
 
@@ -50,15 +51,17 @@ def _rows(
     found: list[ExportTask], source: ExportSource, entries: Entries, seen: set[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     voting = voting_controls(source.config)
+    current = {task.task_id: current_labels(task, source.kinds) for task in found}
+    supports = supports_of(source.policy, [(t.task_id, current[t.task_id], t.data) for t in found], source.config)
     tasks, rows = [], []
     for task in sorted(found, key=lambda each: each.task_id):
         if task.task_id in seen:
             raise DataError(f"two tasks have the id {task.task_id}; export one project at a time")
         seen.add(task.task_id)
-        labels = current_labels(task, source.kinds)
+        labels = current[task.task_id]
         if not labels:
             continue
-        truth = truth_of(labels, source.policy, voting)
+        truth = truth_of(labels, source.policy, voting, supports.get(task.task_id))
         group = group_of(task.data, task.meta)
         note_task(entries, task.task_id, task.data, task.meta, group, "pool", labels, truth)
         tasks.append(task_row(task.task_id, task.data, task.meta, group, "pool"))

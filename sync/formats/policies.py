@@ -12,12 +12,15 @@ from labelloop.errors import UsageError
 from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
 
-Policy = Literal["latest", "majority", "reviewed", "ground_truth"]
-POLICIES: tuple[Policy, ...] = ("latest", "majority", "reviewed", "ground_truth")
+Policy = Literal["latest", "majority", "consensus", "reviewed", "ground_truth"]
+POLICIES: tuple[Policy, ...] = ("latest", "majority", "consensus", "reviewed", "ground_truth")
+#: Under "consensus" a label that others support less is no truth.
+LEAST_SUPPORT = 0.5
 
 POLICY_MEANINGS = {
     "latest": "the newest label (of two at one time the higher annotation id)",
     "majority": "the newest of those with the choices that most people made; other controls do not vote",
+    "consensus": "the label that the others agree with most, an approved one before it; tasks without one at half are left out",
     "reviewed": "the newest label that a reviewer approved; tasks without one are left out",
     "ground_truth": "the newest label marked as ground truth; tasks without one are left out",
 }
@@ -46,6 +49,14 @@ class Truth:
         return Truth(index, self.agreeing)
 
 
+@dataclass(frozen=True)
+class Support:
+    """How far a task's labels agree with one of them, 0..1, and how many agree at least half."""
+
+    mean: float
+    agreeing: int
+
+
 def checked_policy(policy: str) -> Policy:
     """The policy of that name; UsageError lists those there are."""
     for known in POLICIES:
@@ -68,13 +79,18 @@ def latest_of_each(labels: Sequence[Any]) -> list[Any]:
     return sorted([*kept.values(), *unknown], key=lambda label: label.annotation_id)
 
 
-def truth_of(labels: Sequence[Candidate], policy: Policy, voting: Sequence[Control]) -> Truth | None:
+def truth_of(
+    labels: Sequence[Candidate], policy: Policy, voting: Sequence[Control], support: Sequence[Support] | None = None
+) -> Truth | None:
     """The label that counts as the truth among a task's current labels; None where the policy finds none.
 
-    `voting` are the controls that vote under "majority" (`voting_controls`).
+    `voting` are the controls that vote under "majority" (`voting_controls`), `support` how far each of several labels
+    agrees with the others, under "consensus" (`sync.formats.supports`).
     """
     if not labels:
         return None
+    if policy == "consensus":
+        return _consensus(labels, support)
     if policy == "majority" and voting:
         return _majority(labels, voting)
     wanted = list(range(len(labels)))
@@ -102,6 +118,22 @@ def _majority(labels: Sequence[Candidate], voting: Sequence[Control]) -> Truth:
     most = max(counted.values())
     ahead = [index for index, vote in enumerate(votes) if counted[vote] == most]
     return Truth(_newest(labels, ahead), most)
+
+
+def _consensus(labels: Sequence[Candidate], support: Sequence[Support] | None) -> Truth | None:
+    """An approved label before all others, the newest of several; else the best supported one that nobody rejected."""
+    approved = [index for index, label in enumerate(labels) if label.reviewed == "approved"]
+    open_ones = approved or [index for index, label in enumerate(labels) if label.reviewed != "rejected"]
+    if not open_ones:
+        return None
+    if support is None or approved:
+        chosen = _newest(labels, open_ones)
+        return Truth(chosen, support[chosen].agreeing if support is not None else None)
+    best = max(support[index].mean for index in open_ones)
+    if best < LEAST_SUPPORT:
+        return None
+    chosen = _newest(labels, [index for index in open_ones if support[index].mean == best])
+    return Truth(chosen, support[chosen].agreeing)
 
 
 def _vote(result: list[Region], voting: Sequence[Control]) -> tuple[tuple[str, ...], ...]:

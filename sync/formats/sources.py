@@ -21,7 +21,8 @@ from labelloop.values import Region
 from sync.formats.examples import Example, ExportOptions, split_of
 from sync.formats.format import ClassName
 from sync.formats.image_names import Claims
-from sync.formats.policies import Policy, latest_of_each, truth_of, voting_controls
+from sync.formats.policies import LEAST_SUPPORT, Policy, latest_of_each, truth_of, voting_controls
+from sync.formats.supports import supports_of
 from sync.frozen_rows import note_task
 
 Kinds = Literal["human", "import"]
@@ -108,13 +109,16 @@ class ExportSource:
     def examples(self, number: int, options: ExportOptions, found: Found) -> Iterator[Example]:
         """The tasks of a part that have a truth."""
         voting = voting_controls(self.config) if self.policy == "majority" else ()
-        for task in _reader(self.path).tasks(self.spans[number]):
+        tasks = list(_reader(self.path).tasks(self.spans[number]))
+        current = [current_labels(task, self.kinds) for task in tasks]
+        heads = [(task.task_id, labels, task.data) for task, labels in zip(tasks, current, strict=True)]
+        supports = supports_of(self.policy, heads, self.config)
+        for task, labels in zip(tasks, current, strict=True):
             found.claims.add(task.task_id, task.data)
-            labels = current_labels(task, self.kinds)
             if not labels:
                 found.left_out[_why_none(task)] += 1
                 continue
-            truth = truth_of(labels, self.policy, voting)
+            truth = truth_of(labels, self.policy, voting, supports.get(task.task_id))
             group = group_of(task.data, task.meta)
             note_task(found.entries, task.task_id, task.data, task.meta, group, "pool", labels, truth)
             if truth is None:
@@ -175,9 +179,11 @@ def body_of(source: ExportSource, entries: Entries) -> dict[str, Any]:
     if not told["count"]:
         raise NotReady(f"{source.path} has no submitted label of a person; label some tasks first, or check the file")
     config = source.config
-    options = {}
+    options: dict[str, Any] = {}
     if source.policy == "majority":
         options = {"voting_controls": [c.name for c in voting_controls(config)], "other_controls": "latest"}
+    if source.policy == "consensus":
+        options = {"least_support": LEAST_SUPPORT}
     return {
         "schema_version": SCHEMA_VERSION,
         "project": None,

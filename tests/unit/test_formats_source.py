@@ -259,3 +259,28 @@ def test_the_holdout_is_test_and_a_split_that_came_along_is_kept_when_asked() ->
     meta = {"labelloop": {"split": "val"}}
     assert split_of("g", None, meta, ExportOptions(train_share=1.0, keep_splits=True)) == "val"
     assert split_of("g", None, meta, ExportOptions(train_share=1.0)) == "train"
+
+
+def test_consensus_takes_what_most_agree_with_and_leaves_out_what_has_no_half(tmp_path: Path) -> None:
+    alone = [annotation(1, 1, "a", 1)]
+    most = [annotation(2, 1, "b", 1), annotation(3, 2, "b", 2), annotation(4, 3, "a", 3)]
+    tied = [annotation(5, 1, "a", 1), annotation(6, 2, "b", 2)]
+    scattered = [annotation(7, 1, "a", 1), annotation(8, 2, "b", 2), annotation(9, 3, "c", 3)]
+    assert truth_of(tmp_path, alone, most, tied, scattered, policy="consensus") == [1, 3, 6]
+    read, found = examples_of(open_export(tmp_path / "export.json", tmp_path / "config.xml", "consensus"))
+    assert [(each.source, each.n_labels, each.n_agreeing) for each in read] == [
+        ("person", 1, None), ("consensus", 3, 2), ("consensus", 2, 1),
+    ]  # fmt: skip
+    assert found.left_out == {"no_truth": 1}
+
+
+def test_under_consensus_a_reviewer_decides(tmp_path: Path) -> None:
+    approved = [
+        annotation(1, 1, "a", 1, reviews=[{"accepted": True}]), annotation(2, 2, "b", 2), annotation(3, 3, "b", 3),
+    ]  # fmt: skip
+    refused = [
+        annotation(4, 1, "a", 1), annotation(5, 2, "b", 2, reviews=[{"accepted": False}]),
+        annotation(6, 3, "b", 3, reviews=[{"accepted": False}]), annotation(7, 4, "a", 4),
+    ]  # fmt: skip
+    nothing = [annotation(8, 1, "a", 1, reviews=[{"accepted": False}])]
+    assert truth_of(tmp_path, approved, refused, nothing, policy="consensus") == [1, 7]
