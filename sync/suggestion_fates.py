@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from labelloop.label_config import Control, LabelConfig
 from labelloop.values import Region
+from qa.corrections.labels import ClassOf, Fate
 from qa.issues.placed import alike, placed_in
 from qa.kinds.kind import Kind, is_untouched, under
 from qa.kinds.likeness import LIKENESS
@@ -18,10 +19,6 @@ from qa.kinds.registry import measurable
 from qa.measures.matching import MATCHED, best_matching
 from sync.region_changes import classes_of, region_changes
 
-Fate = Literal["accepted", "moved", "relabelled", "added", "deleted"]
-FATES: tuple[Fate, ...] = ("accepted", "moved", "relabelled", "added", "deleted")
-#: A class under its control, by the names of the label config.
-ClassOf = tuple[str, str]
 #: Of partners that fit equally well, one of the same class counts.
 _SAME_CLASS = 1e-7
 #: From this likeness on two regions are the same one; of spans any overlap is enough.

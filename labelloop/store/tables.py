@@ -14,11 +14,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TextClause,
     UniqueConstraint,
     text,
 )
 
+from labelloop.store.columns import RowId, scope_columns, unique_where
 from labelloop.store.types import UtcTime
 
 metadata = MetaData(
@@ -28,23 +28,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-# SQLite numbers rows by itself only in a column of exactly the type INTEGER.
-RowId = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _scope(*, key: bool) -> list[Column[object]]:
-    """The two columns that every table starts with."""
-    return [
-        Column("instance", String(36), primary_key=key, nullable=False),
-        Column("project_id", Integer, primary_key=key, nullable=False, autoincrement=False),
-    ]
-
-
-def _unique_where(condition: TextClause, *columns: str) -> Index:
-    """A unique key of the rows that meet a condition, named like a constraint."""
-    name = "_".join(("uq_predictions", *columns))
-    return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
-
 
 instances = Table("instances", metadata, Column("instance", String(36), primary_key=True), Column("made_at", UtcTime))
 
@@ -52,7 +35,7 @@ instances = Table("instances", metadata, Column("instance", String(36), primary_
 projects = Table(
     "projects",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("title", Text, nullable=False),
     Column("task_type", String(64), nullable=False),
     Column("backend", String(64), nullable=False),
@@ -68,7 +51,7 @@ projects = Table(
 tasks = Table(
     "tasks",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("rev_hash", String(64), nullable=False),
     Column("created_at", UtcTime),
@@ -89,7 +72,7 @@ revisions = Table(
     "revisions",
     metadata,
     Column("revision_id", RowId, primary_key=True, autoincrement=True),
-    *_scope(key=False),
+    *scope_columns(key=False),
     Column("annotation_id", Integer, nullable=False),
     Column("task_id", Integer, nullable=False),
     Column("rev", Integer, nullable=False),
@@ -115,7 +98,7 @@ revisions = Table(
 outcomes = Table(
     "outcomes",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("model_version", String(128), primary_key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("created_at", UtcTime, nullable=False),
@@ -133,7 +116,7 @@ predictions = Table(
     "predictions",
     metadata,
     Column("prediction_id", RowId, primary_key=True, autoincrement=True),
-    *_scope(key=False),
+    *scope_columns(key=False),
     Column("ls_prediction_id", BigInteger),
     Column("task_id", Integer, nullable=False),
     Column("model_version", String(128), nullable=False),
@@ -146,14 +129,14 @@ predictions = Table(
     Column("status", String(32), nullable=False),
     Column("result", JSON, nullable=False),
     Column("fired_rules", JSON),
-    _unique_where(_IS_PLACE, "instance", "project_id", "serving_id", "task_id"),
-    _unique_where(_IS_COPY, "instance", "project_id", "ls_prediction_id", "created_at"),
+    unique_where(_IS_PLACE, "instance", "project_id", "serving_id", "task_id"),
+    unique_where(_IS_COPY, "instance", "project_id", "ls_prediction_id", "created_at"),
 )
 
 signals = Table(
     "signals",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("model_version", String(128), primary_key=True),
     Column("control", String(128), primary_key=True),
@@ -167,7 +150,7 @@ signals = Table(
 classes = Table(
     "classes",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("control", String(128), primary_key=True),
     Column("class_id", Integer, primary_key=True, autoincrement=False),
     Column("place", Integer, nullable=False),
@@ -182,7 +165,7 @@ classes = Table(
 schema_versions = Table(
     "schema_versions",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", UtcTime, nullable=False),
     Column("by", String(64), nullable=False),
@@ -198,7 +181,7 @@ schema_versions = Table(
 class_assignments = Table(
     "class_assignments",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("annotation_id", Integer, primary_key=True, autoincrement=False),
     Column("region_id", String(64), primary_key=True),
@@ -210,7 +193,7 @@ class_assignments = Table(
 configs = Table(
     "configs",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("config_hash", String(64), primary_key=True),
     Column("seen_at", UtcTime, nullable=False),
     Column("xml", Text, nullable=False),
@@ -220,7 +203,7 @@ configs = Table(
 people = Table(
     "people",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("person_id", Integer, primary_key=True, autoincrement=False),
     Column("seen_at", UtcTime, nullable=False),
     Column("pseudonym", String(64), nullable=False),
@@ -232,7 +215,7 @@ decisions = Table(
     "decisions",
     metadata,
     Column("decision_id", RowId, primary_key=True, autoincrement=True),
-    *_scope(key=False),
+    *scope_columns(key=False),
     Column("task_id", Integer, nullable=False),
     Column("annotation_id", Integer),
     Column("rev_hash", String(64)),
@@ -252,7 +235,7 @@ decisions = Table(
 chains = Table(
     "chains",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("chain", String(32), primary_key=True),
     Column("length", Integer, nullable=False),
     Column("hash", String(64), nullable=False),
@@ -263,7 +246,7 @@ chains = Table(
 forgotten = Table(
     "forgotten",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("asked_at", UtcTime, primary_key=True),
     Column("created_at", UtcTime),
@@ -275,7 +258,7 @@ forgotten = Table(
 trainings = Table(
     "trainings",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("training_id", String(128), primary_key=True),
     Column("dataset_id", String(32), nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -299,7 +282,7 @@ trainings = Table(
 cursors = Table(
     "cursors",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("source", String(64), primary_key=True),
     Column("updated_at", UtcTime),
     Column("last_id", Integer),
@@ -312,7 +295,7 @@ cursors = Table(
 measured = Table(
     "measured",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("role", String(16), nullable=False),
     Column("rev_hash", String(64), nullable=False),
@@ -322,11 +305,27 @@ measured = Table(
     Index(None, "instance", "project_id", "score"),
 )
 
+# Which classes' suggestions are shown to nobody ("hidden"), or again ("shown"): the last row of a class holds.
+showings = Table(
+    "showings",
+    metadata,
+    Column("showing_id", RowId, primary_key=True, autoincrement=True),
+    *scope_columns(key=False),
+    Column("control", String(128), nullable=False),
+    Column("class_name", Text, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Index(None, "instance", "project_id"),
+)
+
 # MUTABLE
 leases = Table(
     "leases",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("kind", String(16), primary_key=True),
     Column("owner", String(128), nullable=False),
     Column("fence", BigInteger, nullable=False),
@@ -337,7 +336,7 @@ leases = Table(
 serving = Table(
     "serving",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("backend", String(64), nullable=False),
     Column("model_version", String(128), nullable=False),
     Column("serving_id", String(128), nullable=False),
@@ -349,7 +348,7 @@ serving = Table(
 promotions = Table(
     "promotions",
     metadata,
-    *_scope(key=True),
+    *scope_columns(key=True),
     Column("promotion_id", String(128), primary_key=True),
     Column("step", String(32), primary_key=True),
     Column("at", UtcTime, nullable=False),
@@ -360,7 +359,7 @@ regions = Table(
     "regions",
     metadata,
     Column("row_id", RowId, primary_key=True, autoincrement=True),
-    *_scope(key=False),
+    *scope_columns(key=False),
     Column("origin", String(16), nullable=False),
     Column("origin_id", BigInteger, nullable=False),
     Column("task_id", Integer, nullable=False),

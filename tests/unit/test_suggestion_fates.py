@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from labelloop.label_config import parse_label_config
 from labelloop.values import Region
-from sync.suggestion_fates import FATES, suggestion_fates
+from qa.corrections.labels import FATES
+from sync.suggestion_fates import suggestion_fates
 
 BOXES = (
     '<View><Image name="i" value="$image"/><RectangleLabels name="l" toName="i"><Label value="cat"/>'
