@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labelloop.label_config import LabelConfig
-from qa.review.pair_scores import Answer, compare_answers, same_content
 from sync.formats.policies import Candidate, Policy, Support
 
 #: A task: its id, the labels that may be its truth, its data.
@@ -20,6 +19,11 @@ def supports_of(policy: Policy, tasks: Sequence[Labelled], config: LabelConfig) 
     F1 of matched boxes or spans, and so on, the mean over the controls.
     """
     several = [each for each in tasks if len(each[1]) > 1] if policy == "consensus" else []
+    if not several:
+        return {}
+    # Polars, which an export by another policy need not wait for.
+    from qa.review.pair_scores import Answer, compare_answers
+
     answers = [
         Answer(task_id, place, label.result, data)
         for task_id, labels, data in several
@@ -38,6 +42,8 @@ def supports_of(policy: Policy, tasks: Sequence[Labelled], config: LabelConfig) 
 
 
 def _score(labels: Sequence[Candidate], scores: Mapping[tuple[int, int], float], one: int, other: int) -> float:
+    from qa.review.pair_scores import same_content
+
     score = scores.get((min(one, other), max(one, other)))
     # Where no control can be compared: two that say nothing are alike, and so are equal relations.
     return score if score is not None else float(same_content(labels[one].result, labels[other].result))
