@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from backends.loaded_models import LoadedModel
 from backends.prefetching import Media, Prefetch, read_task, task_id_of
 from backends.serving import ServedModels, ServedRow
 from backends.showing import shown_regions
+from backends.thresholds import without_hidden
+from backends.version_labels import Thresholds
 from labelloop.errors import DataError
 from labelloop.hints import project_of
 from labelloop.label_config import LabelConfig, parse_label_config
@@ -44,11 +46,13 @@ class PlaceLike(Protocol):
 
 
 class PlaceStore(Protocol):
-    """The part of the store that knows where a task stands."""
+    """The part of the store that knows where a task stands, and which classes nobody is shown."""
 
     def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> Mapping[int, PlaceLike]: ...
 
     def median_order_key(self, project_id: int, serving_id: str) -> float: ...
+
+    def hidden_classes(self, project_id: int) -> Mapping[str, Collection[str]]: ...
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,11 @@ class Answering:
         reasons = [_forbidden(place) for place in of_tasks]
         asked = [index for index, reason in enumerate(reasons) if reason is None]
         outcomes = dict(zip(asked, self._outcomes(model, request, asked, deadline), strict=True))
+        thresholds = self._thresholds(row, model) if asked else {}
         answers = []
         for index, place in enumerate(of_tasks):
             key = place.order_key if place is not None and place.order_key is not None else median
-            regions, reason = self._shown(model, request.config, outcomes.get(index), reasons[index])
+            regions, reason = self._shown(thresholds, request.config, outcomes.get(index), reasons[index])
             answers.append(Answer(regions, min(1.0, max(0.0, key)), row.serving_id, reason))
         return answers
 
@@ -213,6 +218,14 @@ class Answering:
         self._medians[row.project_id] = _Median(row.serving_id, median, self._clock())
         return median
 
+    def _thresholds(self, row: ServedRow, model: LoadedModel) -> Thresholds:
+        """What is shown of the model, without the classes that slow people down."""
+        try:
+            return without_hidden(model.thresholds, self._store.hidden_classes(row.project_id))
+        except Exception as error:  # the store went away since the roles were known
+            log.warning("hidden classes not known: store not reachable", extra=error_fields(error))
+            return model.thresholds
+
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def _outcomes(
@@ -247,14 +260,14 @@ class Answering:
 
     @staticmethod
     def _shown(
-        model: LoadedModel, config: LabelConfig, outcome: Outcome | None, forbidden: str | None
+        thresholds: Thresholds, config: LabelConfig, outcome: Outcome | None, forbidden: str | None
     ) -> tuple[tuple[Region, ...], str]:
         """What of an outcome people see, and the reason when that is nothing because of a failure."""
         if forbidden is not None or outcome is None:
             return (), forbidden or "error"
         if outcome.status != "ok":
             return (), outcome.status
-        shown = [config.as_stored(region) for region in shown_regions(outcome, model.thresholds)]
+        shown = [config.as_stored(region) for region in shown_regions(outcome, thresholds)]
         fitting = [region for region in shown if config.problem_with(region) is None]
         if shown and not fitting:
             return (), "class_not_in_config"

@@ -53,6 +53,12 @@ class StoreOpenedLater:
         """As the store's own."""
         return float(self.opened.median_order_key(project_id, serving_id))
 
+    def hidden_classes(self, project_id: int) -> Mapping[str, frozenset[str]]:
+        """By control the classes whose suggestions are shown to nobody."""
+        from labelloop.store.showings import hidden_classes
+
+        return hidden_classes(self.opened, project_id)
+
 
 @dataclass(frozen=True)
 class Connections:

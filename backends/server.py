@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Flask, Response, request
@@ -51,6 +51,8 @@ class BackendStore(Protocol):
     def places(self, project_id: int, serving_id: str, task_ids: Sequence[int]) -> Mapping[int, PlaceLike]: ...
 
     def median_order_key(self, project_id: int, serving_id: str) -> float: ...
+
+    def hidden_classes(self, project_id: int) -> Mapping[str, Collection[str]]: ...
 
 
 def create_app(

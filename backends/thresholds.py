@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 DEFAULT = 0.3
 PRECISION = 0.7
@@ -41,3 +42,13 @@ def show_thresholds(
         name: round(precision_threshold(own) if len(own := out_of_fold.get(name, ())) >= LEAST else shared, 4)
         for name in classes
     }
+
+
+def without_hidden(
+    thresholds: Mapping[str, Mapping[str, float]], hidden: Mapping[str, Collection[str]]
+) -> Mapping[str, Mapping[str, float]]:
+    """Thresholds by control and class that no score of a hidden class reaches; the others as they are."""
+    if not hidden:
+        return thresholds
+    closed = {control: dict.fromkeys(names, math.inf) for control, names in hidden.items()}
+    return {control: {**thresholds.get(control, {}), **closed.get(control, {})} for control in {*thresholds, *closed}}

@@ -17,8 +17,7 @@ import httpx
 from sqlalchemy import Connection
 
 from backends.protocols import Backend
-from backends.version_labels import Thresholds, thresholds_of
-from labelloop.artefacts import fetch_artefact
+from backends.version_labels import Thresholds
 from labelloop.errors import NotReady, ServiceDown, UsageError
 from labelloop.label_config import parse_label_config
 from labelloop.registry import model_name
@@ -36,6 +35,7 @@ from labelloop.store.promotions import (
 )
 from labelloop.store.tables import predictions
 from labelloop.store.types import utc_now
+from sync.hidden_classes import hide_slow_classes, shown_thresholds
 from sync.prediction import (
     load_version,
     open_tasks,
@@ -253,7 +253,8 @@ class _Promotion:
     def _thresholds(self) -> Thresholds | None:
         if not self.digest:
             return None
-        return thresholds_of(fetch_artefact(self.path, self.digest, self.runtime.services.data.absolute() / "versions"))
+        hide_slow_classes(self.runtime.store, self.project, self.lease)
+        return shown_thresholds(self.runtime, self.project, self.path, self.digest)
 
     def push(self) -> dict[str, Any]:
         """Every ranked task's prediction in Label Studio, counted; rows of an earlier try at this push are deleted first."""

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from backends.version_labels import Thresholds, thresholds_of
-from labelloop.artefacts import fetch_artefact
+from backends.version_labels import Thresholds
 from labelloop.errors import NotReady
 from labelloop.store import ProjectRow, Served, Store, TaskRow
 from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import predictions_of, unserved
 from labelloop.store.tables import predictions
+from sync.hidden_classes import shown_thresholds
 from sync.lacking import outdated_ids
 from sync.prediction import load_version, outcomes_of, predict_tasks, without_outcome
 from sync.promotion import LEASE_TTL_S, prediction_row, uses_media
@@ -103,8 +103,7 @@ class _TopUp:
         """Outcomes of the served version for those tasks that have none yet; what of them is shown (None: all)."""
         if not served.digest:
             return None
-        cache = self.runtime.services.data.absolute() / "versions"
-        thresholds = thresholds_of(fetch_artefact(served.path, served.digest, cache))
+        thresholds = shown_thresholds(self.runtime, self.project, served.path, served.digest)
         missing = without_outcome(self.store, self.project.project_id, served.model_version, tasks)
         if missing:
             backend = load_version(self.runtime.services, self.project, served.path, served.digest)

@@ -64,6 +64,9 @@ class Store:
     def median_order_key(self, project_id: int, serving_id: str) -> float:
         return 0.5
 
+    def hidden_classes(self, project_id: int) -> dict[str, frozenset[str]]:
+        return {}
+
 
 class Queue:
     """Notes what was asked for."""

@@ -64,6 +64,7 @@ class Store:
         self.rows: list[ServedRow] = []
         self.known: dict[int, Place] = {}
         self.median = 0.42
+        self.hidden: dict[str, frozenset[str]] = {}
         self.down = False
         self.asked = 0
 
@@ -84,6 +85,10 @@ class Store:
     def median_order_key(self, project_id: int, serving_id: str) -> float:
         self._answer()
         return self.median
+
+    def hidden_classes(self, project_id: int) -> dict[str, frozenset[str]]:
+        self._answer()
+        return self.hidden
 
 
 class Model:

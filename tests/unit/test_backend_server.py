@@ -82,6 +82,16 @@ def test_only_regions_over_the_threshold_that_fit_the_config_are_shown(bench: Be
     assert result["reason"] == "ok"
 
 
+def test_a_class_that_slows_people_down_is_not_shown_from_the_next_request_on(bench: Bench) -> None:
+    bench.serve(1).model.outcome = lambda item: Outcome(regions=(span("PER"), span("ORG", 0.8)))
+    assert [region["id"] for region in bench.results(request_of(task(1)))[0]["result"]] == ["PER0.9", "ORG0.8"]
+    bench.store.hidden = {"label": frozenset({"PER"})}
+    (found,) = bench.results(request_of(task(1)))
+    assert [region["id"] for region in found["result"]] == ["ORG0.8"] and found["reason"] == "ok"
+    bench.store.hidden = {"label": frozenset({"PER", "ORG", "gone"}), "other": frozenset({"PER"})}
+    assert bench.results(request_of(task(1)))[0]["result"] == []
+
+
 def test_l11_classes_that_are_all_outside_the_config_have_a_reason(bench: Bench) -> None:
     bench.serve(5)
     bench.model.outcome = lambda item: Outcome(regions=(span("zzz"),))

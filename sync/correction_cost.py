@@ -1,0 +1,94 @@
+"""What suggestions cost or save in a project: its people's labels, what each was shown and how long it took, from the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from labelloop.label_config import parse_label_config
+from labelloop.store import LabelRow, ProjectRow, Store
+from labelloop.store.showings import last_showings
+from labelloop.store.shown import UNKNOWN, Shown, shown_predictions
+from labelloop.values import UNSHOWN_ROLES
+from qa.annotators.work import PAUSED_S
+from qa.corrections.labels import ClassOf, CostLabel, Standing
+from qa.corrections.report import Cost, correction_cost
+from sync.review_cases import review_answers
+from sync.suggestion_fates import class_names, classes_in, suggestion_fates
+
+
+def cost_of(store: Store, project: ProjectRow) -> Cost:
+    """The cost of corrections in a project.
+
+    Blind are labels of tasks whose role lets nobody see a suggestion: drawn at random, they compare with the others. Labels of
+    other tasks that showed nothing don't: a model that suggests nothing chose them.
+    """
+    rows = store.labels(project.project_id)
+    reader = _Reader(store, project, rows)
+    labels = [found for row in rows if (found := reader.read(row)) is not None]
+    reader.left_out["no_time"] += sum(label.seconds is None for label in labels)
+    return correction_cost(labels, standings(store, project.project_id), +reader.left_out)
+
+
+def standings(store: Store, project_id: int) -> dict[ClassOf, Standing]:
+    """What was decided last about showing suggestions of each class."""
+    return {
+        key: Standing(each.verdict == "hidden", each.at, each.by, each.reason)
+        for key, each in last_showings(store, project_id).items()
+    }
+
+
+class _Reader:
+    """Makes rows of the store labels that the cost is counted on; notes why others are left out."""
+
+    def __init__(self, store: Store, project: ProjectRow, rows: Sequence[LabelRow]) -> None:
+        self.config = parse_label_config(project.label_config)
+        self.names = class_names(self.config)
+        self.left_out: Counter[str] = Counter()
+        self._reviews = review_answers(store, project.project_id)
+        self._data = {task.task_id: task.data for task in store.tasks(project.project_id)}
+        parents = {row.parent_prediction for row in rows if row.parent_prediction is not None}
+        copies = shown_predictions(store, project.project_id, parents)
+        self._copies = {(copy.ls_prediction_id, copy.task_id): copy for copy in copies}
+
+    def read(self, label: LabelRow) -> CostLabel | None:
+        """The label, None when it tells nothing of what suggestions cost."""
+        suggestion = self._suggestion(label)
+        if isinstance(suggestion, str):
+            self.left_out[suggestion] += 1
+            return None
+        regions = suggestion.result if suggestion is not None else label.result
+        return CostLabel(
+            label.task_id,
+            label.person_id,
+            _seconds(label),
+            label.created_at,
+            suggestion.model_version if suggestion is not None else None,
+            frozenset(classes_in(regions, self.names)),
+            self._fates(suggestion, label),
+        )
+
+    def _suggestion(self, label: LabelRow) -> Shown | str | None:
+        """What was shown, None for a blind label, or why the label is left out."""
+        if label.annotation_id in self._reviews:
+            return "review"
+        is_blind = label.role in UNSHOWN_ROLES
+        if label.shown_serving_id is None:
+            return None if is_blind else "nothing_suggested"
+        copy = self._copies.get((label.parent_prediction or 0, label.task_id))
+        if label.shown_serving_id == UNKNOWN or copy is None:
+            return "suggestion_unknown"
+        return "suggestion_on_blind_task" if is_blind else copy
+
+    def _fates(self, suggestion: Shown | None, label: LabelRow) -> Counter[Any]:
+        if suggestion is None:
+            return Counter()
+        data: Mapping[str, Any] = self._data.get(label.task_id, {})
+        return suggestion_fates(suggestion.result, label.result, self.config, data)
+
+
+def _seconds(label: LabelRow) -> float | None:
+    """How long a label took; None where that is not known, or its person was away."""
+    seconds = label.lead_time_s
+    return seconds if seconds is not None and 0 < seconds <= PAUSED_S else None
