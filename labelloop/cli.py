@@ -9,6 +9,7 @@ import typer
 
 from labelloop.commands import datasets, exports, ingesting, labels, lineage, models, projects, report, services, store
 from labelloop.commands.annotators import annotators
+from labelloop.commands.cost import cost
 from labelloop.commands.errors import errors
 from labelloop.commands.prioritize import prioritize
 from labelloop.commands.review import review
@@ -48,6 +49,7 @@ for command in (
     annotators,
     errors,
     review,
+    cost,
     report.report,
     simulate,
     services.demo,

@@ -167,6 +167,7 @@ def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
         ("agreement", "1"),
         ("consensus", "1"),
         ("review", "1"),
+        ("cost", "1"),
     ],
     ids=" ".join,
 )
