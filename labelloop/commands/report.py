@@ -52,6 +52,7 @@ class PartName(StrEnum):
     ERRORS = "errors"
     CONSENSUS = "consensus"
     REVIEW = "review"
+    COST = "cost"
 
 
 _PROJECT = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?/projects/\d+")
@@ -76,6 +77,9 @@ def report(
     review: Annotated[
         Path | None, typer.Option("--review", help="JSON of labelloop review; default: made now, of a project")
     ] = None,
+    cost: Annotated[
+        Path | None, typer.Option("--cost", help="JSON of labelloop cost; default: made now, of a project")
+    ] = None,
     without: Annotated[
         list[PartName] | None,
         typer.Option("--without", help="a part to leave out, for speed; may be said several times"),
@@ -96,8 +100,8 @@ def report(
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: expected a file in a folder that is there")
     extra = {
-        name: _extra(path, name)
-        for name, path in (("annotators", annotators), ("errors", errors), ("consensus", consensus), ("review", review))
+        name.value: _extra(path, name.value)
+        for name, path in zip(PartName, (annotators, errors, consensus, review, cost), strict=True)
         if path is not None
     }
     parts = _Parts(extra, frozenset(each.value for each in without or ()), progress_counter("report", silent=as_json))
@@ -215,11 +219,13 @@ def _of_labels(
     if file is None:
         from sync.agreement_checks import alarms_of
         from sync.annotator_work import work_frame
+        from sync.correction_cost import cost_of
         from sync.reviewing import review_report
 
         row = project_of(runtime, needed(project))
         labels, parsed, title = work_frame(runtime, row), parse_label_config(row.label_config), row.title
         parts.make("review", lambda: review_report(runtime, row).to_json())
+        parts.make("cost", lambda: cost_of(runtime.store, row).to_json(row.project_id))
         parts.make("errors", partial(errors_of_project, runtime, row))
         base = (url or runtime.services.label_studio_url).rstrip("/")
         address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
@@ -271,12 +277,14 @@ def _extra(path: Path, name: str) -> Any:
 
     from qa.report import findings
     from qa.report.consensus import consensus_section
+    from qa.report.corrections import corrections_section
 
     sections: dict[str, tuple[str | None, Callable[[dict[str, Any]], Any]]] = {
         "annotators": ("annotators", lambda told: findings.annotators_section(told, str)),  # type: ignore[arg-type]
         "errors": ("findings", lambda told: findings.errors_section(told, str)),  # type: ignore[arg-type]
         "consensus": ("tasks", lambda told: consensus_section([told], str)),  # type: ignore[arg-type]
         "review": (None, findings.review_section),
+        "cost": ("classes", corrections_section),
     }
     key, section = sections[name]
     expected = f"--{name} {path}: expected what labelloop {name} --json prints"

@@ -14,6 +14,7 @@ from qa.report.answers import answer_table, task_text
 from qa.report.bars import Confused
 from qa.report.consensus import consensus_section, not_made
 from qa.report.controls import control_section
+from qa.report.corrections import corrections_section
 from qa.report.disagreements import Disagreement
 from qa.report.findings import annotators_section, errors_section, review_section
 from qa.report.markup import Child, Html, element, escaped, joined, named
@@ -45,6 +46,7 @@ class Content:
     errors: Mapping[str, Any] | None = None
     consensus: Sequence[Mapping[str, Any]] | None = None
     review: Mapping[str, Any] | None = None
+    cost: Mapping[str, Any] | None = None
     not_made: Mapping[str, str] = field(default_factory=dict)
     look: Look = _no_image
     task_url: Callable[[Any], str | None] = lambda task: None
@@ -100,6 +102,7 @@ def _others(content: Content, link: Callable[[Any], Html]) -> Iterator[tuple[str
         ("errors", "Label errors", content.errors, lambda told: errors_section(told, link)),
         ("consensus", "Consensus", content.consensus, lambda told: consensus_section(told, link)),
         ("review", "Review", content.review, review_section),
+        ("cost", "Cost of corrections", content.cost, corrections_section),
     )
     for ident, title, told, made in parts:
         if told is not None:

@@ -47,3 +47,28 @@ def test_an_answer_that_was_only_accepted_is_told_apart() -> None:
     assert [row.css_first("th").text() for row in tree.css("#consensus-0 tbody tr")] == ["2", "1", "0"]  # type: ignore[union-attr]
     assert "In 1 task all who gave the answer merely accepted" in text_of(tree, "#consensus-0")
     assert "Not made: " in text_of(tree, "#errors .why") and tree.css("#consensus > .why") == []
+
+
+def test_the_cost_of_corrections_is_told_by_class_and_version() -> None:
+    regions = {"accepted": 8, "moved": 2, "relabelled": 1, "added": 3, "deleted": 4}
+    saved = {"value": 3.26, "ci": [-1.0, 7.5], "blind_s": 9.0, "suggested_s": 5.7, "n_blind": 31, "n_suggested": 45,
+             "people": 2, "reason": None}  # fmt: skip
+    unknown = {**saved, "value": None, "ci": None, "reason": "12 blind tasks"}
+    decision = {"verdict": "hidden", "at": "2026-11-27T10:00:00+00:00", "by": "labelloop", "reason": "slow"}
+    about = {"control": "l", "class": HOSTILE, "regions": regions, "seconds_saved": saved, "slows": False}
+    told = {
+        "seconds_saved": unknown,
+        "classes": [
+            {**about, "shown": True, "decision": None},
+            {**about, "class": "dog", "slows": True, "shown": True, "decision": None},
+            {**about, "class": "cow", "shown": False, "decision": decision},
+        ],
+        "versions": [{"model_version": "v1", "labels": 45, "regions": regions, "classes": []}],
+    }
+    tree = page(cost=told)
+    rows = [[cell.text() for cell in row.css("td")] for row in tree.css("#cost tbody tr")]
+    assert rows[0] == ["8", "2", "1", "3", "4", "3.3 (−1.0 to 7.5; 45 suggested, 31 blind)", "shown"]
+    assert [row[-1] for row in rows[1:3]] == ["to be hidden at the next ranking", "hidden since 2026-11-27"]
+    assert rows[3] == ["45", "8", "2", "1", "3", "4"] and "12 blind tasks" in text_of(tree, "#cost")
+    empty = page(cost={"seconds_saved": unknown, "classes": [], "versions": []})
+    assert "Nothing was suggested." in text_of(empty, "#cost")
