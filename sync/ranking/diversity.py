@@ -21,8 +21,8 @@ def k_means(vectors: Floats, count: int, seed: int, weights: Floats | None = Non
     Arthur and Vassilvitskii, k-means++ (2007), for the beginning; `weights` (n,) draw centres towards what weighs more.
     """
     n = len(vectors)
-    if n <= count:
-        return np.arange(n)
+    if n <= count or count < 1:
+        return np.arange(min(n, count))
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labelloop.label_config import parse_label_config
@@ -39,7 +39,6 @@ def blobs(sizes: list[int], width: int = 8, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.eye(width)[at] + source.normal(0, 0.05, (n, width)) for at, n in enumerate(sizes)])
 
 
-@settings(deadline=None)  # the first call imports scikit-learn
 @given(
     n=st.integers(0, 60), strategy=st.sampled_from(STRATEGIES), batch=st.integers(1, 20), head=st.integers(1, 40),
     seed=st.integers(0, 2**48), known=st.sampled_from(["none", "some", "all"]), judged=st.booleans(),
@@ -176,6 +175,10 @@ def test_k_center_is_never_further_from_any_than_twice_the_best() -> None:
         len({int(vectors[at].argmax()) for at in chosen}) == 3
         and len(set(k_center(vectors, 100, seed=0).tolist())) == 100
     )
+
+
+def test_none_of_many_is_none() -> None:
+    assert len(k_means(blobs([20]), 0, seed=0)) == len(k_center(blobs([20]), 0, seed=0)) == 0
 
 
 def test_k_means_of_equal_vectors_still_gives_as_many() -> None:
