@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from sqlalchemy import select
 
 from labelloop.label_config import parse_label_config
 from labelloop.store import LabelRow, ProjectRow, Store
 from labelloop.store.showings import last_showings
 from labelloop.store.shown import UNKNOWN, Shown, shown_predictions
+from labelloop.store.tables import outcomes
 from labelloop.values import UNSHOWN_ROLES
 from qa.annotators.work import PAUSED_S
 from qa.corrections.labels import ClassOf, CostLabel, Standing
@@ -27,6 +32,7 @@ def cost_of(store: Store, project: ProjectRow) -> Cost:
     rows = store.labels(project.project_id)
     reader = _Reader(store, project, rows)
     labels = [found for row in rows if (found := reader.read(row)) is not None]
+    labels = _with_hardness(store, project.project_id, labels, reader.asked)
     reader.left_out["no_time"] += sum(label.seconds is None for label in labels)
     return correction_cost(labels, standings(store, project.project_id), +reader.left_out)
 
@@ -51,6 +57,8 @@ class _Reader:
         parents = {row.parent_prediction for row in rows if row.parent_prediction is not None}
         copies = shown_predictions(store, project.project_id, parents)
         self._copies = {(copy.ls_prediction_id, copy.task_id): copy for copy in copies}
+        #: The model version that was served for each task that was read, also where it showed nothing.
+        self.asked: dict[int, str] = {}
 
     def read(self, label: LabelRow) -> CostLabel | None:
         """The label, None when it tells nothing of what suggestions cost."""
@@ -58,6 +66,9 @@ class _Reader:
         if isinstance(suggestion, str):
             self.left_out[suggestion] += 1
             return None
+        beside = self._copies.get((label.parent_prediction or 0, label.task_id))
+        if beside is not None:
+            self.asked[label.task_id] = beside.model_version
         regions = suggestion.result if suggestion is not None else label.result
         return CostLabel(
             label.task_id,
@@ -92,3 +103,32 @@ def _seconds(label: LabelRow) -> float | None:
     """How long a label took; None where that is not known, or its person was away."""
     seconds = label.lead_time_s
     return seconds if seconds is not None and 0 < seconds <= PAUSED_S else None
+
+
+def _with_hardness(
+    store: Store, project_id: int, labels: Sequence[CostLabel], asked: Mapping[int, str]
+) -> list[CostLabel]:
+    """The labels with the place of their task among those of the same model version, by how unsure that was."""
+    tasks: dict[str, set[int]] = {}
+    for label in labels:
+        if label.task_id in asked:
+            tasks.setdefault(asked[label.task_id], set()).add(label.task_id)
+    hardness: dict[int, float] = {}
+    for version, task_ids in tasks.items():
+        unsure = _uncertainties(store, project_id, version, sorted(task_ids))
+        ordered = sorted(unsure.values())
+        hardness |= {task_id: bisect_left(ordered, value) / len(ordered) for task_id, value in unsure.items()}
+    return [replace(label, hardness=hardness.get(label.task_id)) for label in labels]
+
+
+def _uncertainties(store: Store, project_id: int, version: str, task_ids: Sequence[int]) -> dict[int, float]:
+    c = outcomes.c
+    query = select(c.task_id, c.uncertainty).where(
+        store.scope(outcomes, project_id), c.model_version == version, c.uncertainty.is_not(None)
+    )
+    with store.read() as connection:
+        return {
+            task_id: float(uncertainty)
+            for chunk in store.chunks(task_ids)
+            for task_id, uncertainty in connection.execute(query.where(c.task_id.in_(chunk)))
+        }

@@ -18,7 +18,8 @@ class CostLabel:
     """One person's label. `model_version` is what suggested something, None for a blind one.
 
     `classes` are those of the suggestion, of a blind label its own. `seconds` is None where the time is not known, `person_id`
-    for a person who was deleted.
+    for a person who was deleted. `hardness` is in [0, 1]: the place of its task among all that were labelled while the same model
+    version was served, by how unsure that was of it; None where it said nothing.
     """
 
     task_id: int
@@ -28,6 +29,7 @@ class CostLabel:
     model_version: str | None
     classes: frozenset[ClassOf]
     fates: Counter[tuple[ClassOf, Fate]] = field(default_factory=Counter)
+    hardness: float | None = None
 
 
 @dataclass(frozen=True)

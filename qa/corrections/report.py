@@ -15,6 +15,9 @@ from qa.corrections.savings import Saving, Times, seconds_saved
 SCHEMA_VERSION = 1
 #: How sure it must be that a class slows people down, over all classes together: they are looked at again and again.
 BEYOND_DOUBT = 0.99
+#: Tasks are equally hard that lie in the same one of so many bands: five take out nine tenths of what such a figure confounds
+#: (Cochran 1968, "The Effectiveness of Adjustment by Subclassification in Removing Bias in Observational Studies").
+_BANDS = 5
 
 Fates = Mapping[tuple[ClassOf, Fate], int]
 
@@ -23,11 +26,13 @@ Fates = Mapping[tuple[ClassOf, Fate], int]
 class ClassCost:
     """What suggestions of one class cost or save. After it was shown again, only later suggestions count.
 
-    `slows`: the interval of seconds saved lies below 0, beyond doubt.
+    `slows`: the interval of seconds saved lies below 0, beyond doubt, and so does that of `like`, which takes out how
+    hard tasks are: the queue brings hard tasks first, and they take longer without suggestions as well.
     """
 
     name: ClassOf
     saving: Saving
+    like: Saving
     slows: bool
     standing: Standing | None
 
@@ -65,6 +70,7 @@ class Cost:
                 {
                     **_of_class(each.name, self.fates),
                     "seconds_saved": each.saving.to_json(),
+                    "equally_hard": each.like.to_json(),
                     "slows": each.slows,
                     "shown": not each.is_hidden,
                     "decision": _decision(each.standing),
@@ -94,14 +100,18 @@ def correction_cost(
     blind = [label for label in labels if label.model_version is None]
     suggested = [label for label in labels if label.model_version is not None]
     names = sorted({name for label in suggested for name in (*label.classes, *(each for each, _ in label.fates))})
-    savings = {
-        name: seconds_saved(
-            times([label for label in blind if name in label.classes]),
-            times([label for label in suggested if name in label.classes and _counts(label, standings.get(name))]),
+    compared = {
+        name: (
+            [label for label in blind if name in label.classes],
+            [label for label in suggested if name in label.classes and _counts(label, standings.get(name))],
         )
         for name in sorted({*names, *standings})
     }
-    known = sum(saving.value is not None for saving in savings.values())
+    savings = {
+        name: (seconds_saved(times(one), times(other)), seconds_saved(times(one, _BANDS), times(other, _BANDS)))
+        for name, (one, other) in compared.items()
+    }
+    known = sum(saving.value is not None for saving, _ in savings.values())
     sure = 1 - (1 - BEYOND_DOUBT) / max(known, 1)
     by_version: dict[str, tuple[int, Fates]] = {}
     for version in dict.fromkeys(label.model_version for label in sorted(suggested, key=lambda label: label.at)):
@@ -112,23 +122,33 @@ def correction_cost(
         len(blind),
         len(suggested),
         _sum(suggested),
-        tuple(ClassCost(name, saving, saving.slows(sure), standings.get(name)) for name, saving in savings.items()),
+        tuple(
+            ClassCost(name, saving, like, saving.slows(sure) and like.slows(sure), standings.get(name))
+            for name, (saving, like) in savings.items()
+        ),
         by_version,
         left_out or {},
     )
 
 
-def times(labels: Iterable[CostLabel]) -> Times:
-    """The columns of labels whose person and time are known."""
+def times(labels: Iterable[CostLabel], bands: int = 0) -> Times:
+    """The columns of labels whose person and time are known; a `band` of hardness is a kind, if so many are asked for."""
     rows = [
-        (label.task_id, label.person_id, label.seconds, label.at.timestamp())
+        (label.task_id, label.person_id, label.seconds, label.at.timestamp(), _band(label.hardness, bands))
         for label in labels
         if label.seconds is not None and label.person_id is not None
     ]
-    task, person, seconds, at = zip(*rows, strict=True) if rows else ((), (), (), ())
+    task, person, seconds, at, kind = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    whole, real = np.int64, np.float64
     return Times(
-        np.array(task, np.int64), np.array(person, np.int64), np.array(seconds, np.float64), np.array(at, np.float64)
-    )
+        np.array(task, whole), np.array(person, whole), np.array(seconds, real), np.array(at, real),
+        np.array(kind, whole),
+    )  # fmt: skip
+
+
+def _band(hardness: float | None, bands: int) -> int:
+    """The number of a band; what is not known is a band of its own."""
+    return 0 if not bands else -1 if hardness is None else min(int(hardness * bands), bands - 1)
 
 
 def _counts(label: CostLabel, standing: Standing | None) -> bool:

@@ -16,23 +16,38 @@ from qa.measures.ratings import Floats, Ints
 LEAST_TASKS = 30
 #: How sure an interval is that is told.
 SURE = 0.95
+#: A label that alone tells of its person or kind has no residual.
+_NO_ROOM = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """Labels in columns: task, person, seconds that it took (above 0), and when it was begun (seconds since 1970)."""
+    """Labels in columns: task, person, seconds that it took (above 0), when it was made (seconds since 1970), and its kind.
+
+    Kinds are whatever tells tasks apart that take different times.
+    """
 
     task: Ints
     person: Ints
     seconds: Floats
     at: Floats
+    kind: Ints
 
     def __len__(self) -> int:
         return len(self.task)
 
     def where(self, which: NDArray[Any]) -> Times:
         """Some of them."""
-        return Times(self.task[which], self.person[which], self.seconds[which], self.at[which])
+        return Times(self.task[which], self.person[which], self.seconds[which], self.at[which], self.kind[which])
+
+    def followed_by(self, other: Times) -> Times:
+        """These, then others."""
+        task, person, kind = (
+            np.concatenate(pair)
+            for pair in ((self.task, other.task), (self.person, other.person), (self.kind, other.kind))
+        )
+        seconds, at = (np.concatenate(pair) for pair in ((self.seconds, other.seconds), (self.at, other.at)))
+        return Times(task, person, seconds, at, kind)
 
 
 @dataclass(frozen=True)
@@ -81,74 +96,56 @@ class Saving:
 
 
 def comparable(blind: Times, suggested: Times) -> tuple[Times, Times]:
-    """The labels of people who have at least two on either side; blind ones from each person's first suggestion on.
+    """The labels of people who have both kinds, blind ones from each person's first suggestion on.
 
     Before it people were new to the work, and slower for that: it would count as a saving.
     """
-    if not len(blind) or not len(suggested):
-        return blind.where(np.zeros(len(blind), np.bool_)), suggested.where(np.zeros(len(suggested), np.bool_))
     people, place = np.unique(suggested.person, return_inverse=True)
+    if not len(people):
+        return blind.where(np.zeros(len(blind), np.bool_)), suggested
     first = np.full(len(people), np.inf)
     np.minimum.at(first, place, suggested.at)
     at = np.clip(np.searchsorted(people, blind.person), 0, len(people) - 1)
     blind = blind.where((people[at] == blind.person) & (blind.at >= first[at]))
-    both = np.intersect1d(_twice(blind.person), _twice(suggested.person))
-    return blind.where(np.isin(blind.person, both)), suggested.where(np.isin(suggested.person, both))
+    return blind, suggested.where(np.isin(suggested.person, blind.person))
 
 
 def seconds_saved(blind: Times, suggested: Times) -> Saving:
     """What one suggestion saves, of people with labels of both kinds (`comparable`); unknown below LEAST_TASKS on a side.
 
-    The logarithm of a time is its person's plus one effect of the suggestion: least squares with a term for each person, so
-    that a fast person who saw more suggestions counts as fast, not as helped. Times of one act spread in proportion to their
-    size, which is why logarithms are compared (Baayen and Milin 2010, "Analyzing Reaction Times"), and no long time is trimmed
-    away: a long correction is the very cost that is asked for. The standard error sums each label's influence by task,
-    as several people may have labelled the same hard one (Liang and Zeger 1986, "Longitudinal data analysis using generalized
-    linear models"), with residuals widened for small groups (MacKinnon and White 1985, HC2), and goes from logarithms to seconds
-    by the delta method.
+    The logarithm of a time is its person's plus its kind's plus one effect of the suggestion, by least squares: a fast person
+    who saw more suggestions counts as fast, not as helped. Times of one act spread in proportion to their size, which is why
+    logarithms are compared (Baayen and Milin 2010, "Analyzing Reaction Times"), and no long time is trimmed away: a long
+    correction is the very cost that is asked for. The standard error sums each label's influence by task, as several people may
+    have labelled the same hard one (Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models"), with
+    residuals widened by their leverage (MacKinnon and White 1985, HC2), and goes from logarithms to seconds by the delta method.
     """
     blind, suggested = comparable(blind, suggested)
     n_blind, n_suggested = len(np.unique(blind.task)), len(np.unique(suggested.task))
-    people = np.unique(suggested.person)
+    people = len(np.unique(suggested.person))
     if n_blind < LEAST_TASKS or n_suggested < LEAST_TASKS:
-        return Saving(None, None, 0, None, None, n_blind, n_suggested, len(people), _too_few(n_blind, n_suggested))
-    without, with_ = _Side.of(blind, people), _Side.of(suggested, people)
-    weight = without.count * with_.count / (without.count + with_.count)
-    weight /= weight.sum()
-    effect = float(weight @ (without.mean - with_.mean))
-    took = math.exp(float(with_.count @ with_.mean) / len(suggested))
-    would = took * math.exp(effect)
-    saved = would - took
+        return Saving(None, None, 0, None, None, n_blind, n_suggested, people, _too_few(n_blind, n_suggested))
+    both = blind.followed_by(suggested)
+    shown = np.arange(len(both)) >= len(blind)
+    logs = np.log(both.seconds)
+    design: Floats = np.column_stack([_indicators(both.person), _indicators(both.kind)[:, 1:], shown])
+    solved: Floats = design @ np.linalg.pinv(design.T @ design)
+    residual = logs - design @ (solved.T @ logs)
+    room = 1 - (solved * design).sum(axis=1)
+    residual /= np.sqrt(np.where(room > _NO_ROOM, room, 1.0))
+    took = math.exp(float(logs[shown].mean()))
+    would = took * math.exp(-float(solved[:, -1] @ logs))
     # How much each label moves the value, by the residual of its logarithm.
-    of_blind = would * (weight / without.count)[without.place] * without.residual
-    of_suggested = (saved / len(suggested) - would * (weight / with_.count)[with_.place]) * with_.residual
-    error = math.sqrt(_squares(blind.task, of_blind) + _squares(suggested.task, of_suggested))
-    freedom = max(1, min(len(blind), len(suggested)) - len(people))
-    return Saving(saved, error, freedom, would, took, n_blind, n_suggested, len(people))
+    influence = residual * ((would - took) * shown / shown.sum() - would * solved[:, -1])
+    error = math.sqrt(sum(_squares(both.task[side], influence[side]) for side in (shown, ~shown)))
+    freedom = max(1, min(len(blind), len(suggested)) - design.shape[1] + 1)
+    return Saving(would - took, error, freedom, would, took, n_blind, n_suggested, people)
 
 
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """The logarithms of times by person: their number and mean, and of each label its person's place and its residual."""
-
-    count: Floats
-    mean: Floats
-    place: Ints
-    residual: Floats
-
-    @classmethod
-    def of(cls, times: Times, people: Ints) -> _Side:
-        place = np.searchsorted(people, times.person)
-        logs = np.log(times.seconds)
-        count = np.bincount(place, minlength=len(people)).astype(np.float64)
-        mean = np.bincount(place, weights=logs, minlength=len(people)) / count
-        return cls(count, mean, place, (logs - mean[place]) / np.sqrt(1 - 1 / count[place]))
-
-
-def _twice(people: Ints) -> Ints:
-    """Those who occur at least twice."""
-    found, often = np.unique(people, return_counts=True)
-    return found[often >= 2]
+def _indicators(values: Ints) -> Floats:
+    """A column for each value, 1 where it stands."""
+    _, place = np.unique(values, return_inverse=True)
+    return np.eye(int(place.max()) + 1)[place]
 
 
 def _squares(task: Ints, influence: Floats) -> float:
@@ -159,7 +156,7 @@ def _squares(task: Ints, influence: Floats) -> float:
 
 def _too_few(n_blind: int, n_suggested: int) -> str:
     sides = [f"{n} {what} tasks" for n, what in ((n_blind, "blind"), (n_suggested, "suggested")) if n < LEAST_TASKS]
-    return f"{' and '.join(sides)} by people who have both, {LEAST_TASKS} are needed"
+    return f"{' and '.join(sides)} that can be compared, {LEAST_TASKS} are needed"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -291,6 +291,30 @@ def test_the_last_decision_about_a_class_holds(store: Store) -> None:
     assert last_showings(store, PROJECT)["topic", "land"].evidence == {"value": -2.5}
 
 
+def test_hard_tasks_that_come_first_hide_nothing(loop: Loop) -> None:
+    """Suggestions change nothing here; the tasks that the model is unsure of take longer, and were suggested alone so far."""
+    source = np.random.default_rng(2)
+    loop.fill(900)
+    read(loop)
+    unsure = {task.task_id: float(source.random()) for task in loop.store.tasks(PROJECT)}
+    rows = [
+        {"project_id": PROJECT, "task_id": task_id, "model_version": f"{V1}-r1", "created_at": utc_now(), "status": "ok",
+         "confidence": 1 - each, "uncertainty": each, "fired_rules": None, "result": []}
+        for task_id, each in unsure.items()
+    ]  # fmt: skip
+    with loop.store.begin() as connection:
+        loop.store.insert_missing(connection, outcomes, rows)
+    for task in loop.store.tasks(PROJECT):
+        blind = task.role == "holdout"
+        if blind or unsure[task.task_id] > 0.6:
+            parent = suggested(loop, task.task_id, [] if blind else choice("sea"))
+            seconds = 10 * float(np.exp(2 * unsure[task.task_id] + source.normal(0, 0.3)))
+            loop.remote.annotate(task.task_id, "sea", parent_prediction=parent, lead_time_s=seconds)
+    read(loop)
+    (sea,) = told(loop)["classes"]
+    assert sea["seconds_saved"]["ci"][1] < -10 and sea["equally_hard"]["ci"][1] > 0 and not sea["slows"]
+
+
 def test_few_tasks_hide_nothing(loop: Loop) -> None:
     work(loop, 1, 60)
     sea = next(each for each in told(loop)["classes"] if each["class"] == "sea")

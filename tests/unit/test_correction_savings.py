@@ -20,7 +20,11 @@ def made(source: np.random.Generator, person: Ints, typical: Floats, *, at: floa
     seconds = np.exp(np.log(typical[person]) + source.normal(0, SPREAD, len(person)))
     away = source.random(len(person)) < breaks
     return Times(
-        np.arange(len(person)), person, seconds + away * source.uniform(60, 1800, len(person)), np.full(len(person), at)
+        np.arange(len(person)),
+        person,
+        seconds + away * source.uniform(60, 1800, len(person)),
+        np.full(len(person), at),
+        np.zeros(len(person), np.int64),
     )
 
 
@@ -80,14 +84,10 @@ def test_blind_labels_from_before_the_first_suggestion_are_practice() -> None:
         made(source, people(50), np.array([20.0]), at=10.0),
     )
     suggested = made(source, people(200), np.array([20.0]), at=5.0)
-    both = Times(*(np.concatenate(pair) for pair in zip(_columns(early), _columns(late), strict=True)))
+    both = early.followed_by(late)
     found = seconds_saved(both, suggested)
     assert found.n_blind == 50 and abs(found.value or 99) < 6
     assert seconds_saved(early, suggested).value is None
-
-
-def _columns(times: Times) -> tuple[Ints, Ints, Floats, Floats]:
-    return times.task, times.person, times.seconds, times.at
 
 
 @pytest.mark.parametrize(("blind", "suggested"), [(29, 100), (100, 29), (0, 0), (0, 50), (50, 0)])
@@ -106,10 +106,10 @@ def test_too_few_tasks_on_a_side_are_unknown_with_a_reason(blind: int, suggested
 def test_tasks_are_counted_not_labels_and_people_with_both_only() -> None:
     source = np.random.default_rng(6)
     blind, suggested = (
-        made(source, people(20, 20, 1), np.full(3, 9.0)),
+        made(source, people(20, 20), np.full(3, 9.0)),
         made(source, people(50, 50, 50), np.full(3, 9.0)),
     )
-    shared = replace(blind, task=np.concatenate([np.arange(20), np.arange(20), [20]]))
+    shared = replace(blind, task=np.tile(np.arange(20), 2))
     assert seconds_saved(shared, suggested).n_blind == 20
     found = seconds_saved(blind, suggested)
     assert (found.n_blind, found.n_suggested, found.people) == (40, 100, 2)
@@ -119,11 +119,29 @@ def test_one_hard_task_of_several_people_counts_once_in_the_error() -> None:
     source = np.random.default_rng(7)
     hard = np.exp(source.normal(0, 1, 40))
     person = people(40, 40)
-    blind = Times(np.tile(np.arange(40), 2), person, 20 * np.tile(hard, 2), np.ones(80))
+    blind = Times(np.tile(np.arange(40), 2), person, 20 * np.tile(hard, 2), np.ones(80), np.zeros(80, np.int64))
     alone = replace(blind, task=np.arange(80))
     suggested = made(source, people(200, 200), np.array([20.0, 20.0]))
     together, apart = (seconds_saved(each, suggested).error for each in (blind, alone))
     assert together is not None and apart is not None and together > 1.3 * apart
+
+
+def test_hard_tasks_that_were_suggested_first_are_no_loss() -> None:
+    """Tasks of kind 1 take three times as long; most of the suggested ones are of that kind, few of the blind ones."""
+    source = np.random.default_rng(8)
+    kinds = [(source.random(n) < share).astype(np.int64) for n, share in ((150, 0.3), (500, 0.8))]
+    blind, suggested = (
+        replace(times, seconds=times.seconds * 3**kind, kind=kind)
+        for times, kind in zip(
+            (made(source, people(75, 75), np.full(2, 9.0)), made(source, people(250, 250), np.full(2, 9.0))),
+            kinds,
+            strict=True,
+        )
+    )
+    found = seconds_saved(blind, suggested)
+    assert not found.slows(0.95) and (found.interval() or (1, 0))[1] > 0
+    apart = (replace(times, kind=np.zeros(len(times), np.int64)) for times in (blind, suggested))
+    assert seconds_saved(*apart).slows(0.99)
 
 
 @settings(max_examples=50, deadline=None)
