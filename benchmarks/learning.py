@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._comparison import show
+from benchmarks._order_keys import key_rows
 from benchmarks._poisoned_gate import poison_rows
 from benchmarks._queue_orders import order_rows
 from benchmarks._saved_labels import saving_rows
@@ -17,6 +18,7 @@ from benchmarks._saved_labels import saving_rows
 PARTS: dict[str, Callable[[int, Sequence[Path]], list[dict[str, Any]]]] = {
     "poison": lambda shrink, _data: poison_rows(seeds=max(2, 20 // shrink)),
     "order": lambda shrink, _data: order_rows(1_000_000 // shrink, 100_000 // shrink),
+    "keys": lambda shrink, _data: key_rows(10_000 // shrink),
     "strategies": lambda shrink, data: saving_rows(data, max(2, 10 // shrink), os.cpu_count() or 1),
 }
 

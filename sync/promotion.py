@@ -28,7 +28,6 @@ from labelloop.store.promotions import (
     add_step,
     move_serving,
     next_serving_id,
-    predictions_of,
     promotions_of,
     steps_of,
     unserved,
@@ -44,7 +43,7 @@ from sync.prediction import (
     shown_result,
     without_outcome,
 )
-from sync.pushing import push_row
+from sync.pushing import push_ranking
 from sync.ranking.gathering import gather
 from sync.ranking.order import Candidate, rank_tasks
 from sync.ranking.strategies import order_pool
@@ -258,16 +257,9 @@ class _Promotion:
 
     def push(self) -> dict[str, Any]:
         """Every ranked task's prediction in Label Studio, counted; rows of an earlier try at this push are deleted first."""
-        client, project_id = self.runtime.client, self.project.project_id
-        client.delete_model_version(project_id, self.serving_id)
-        present = client.task_ids(project_id)
-        rows = [
-            push_row(row, self.serving_id)
-            for row in predictions_of(self.runtime.store, project_id, self.serving_id)
-            if row["task_id"] in present
-        ]
-        self.lease.check()
-        created = client.push_predictions(project_id, rows)
+        created = push_ranking(
+            self.runtime.client, self.runtime.store, self.project.project_id, self.serving_id, self.lease.check
+        )
         return {"created": created}
 
     def make_ready(self) -> dict[str, Any]:

@@ -77,6 +77,17 @@ def test_a_new_order_by_another_strategy_mends_the_scores(site: Site) -> None:
     assert task is not None and task["id"] == rows[0]["task_id"]
 
 
+def test_an_order_is_sent_for_the_tasks_that_are_left(site: Site) -> None:
+    site.client.delete_task(site.tasks[1])
+    served = site.runtime.store.served(site.project_id)
+    assert served is not None
+    promotion = plan_ranking(site.runtime, site.project, served.model_version)
+    assert run_promotion(site.runtime, promotion)
+    assert len(predictions_of(site.runtime.store, site.project_id, promotion)) == 5  # nobody has told the store yet
+    assert site.client.count_predictions(site.project_id, promotion) == 4
+    assert site.client.get_project(site.project_id)["model_version"] == promotion
+
+
 def test_a_server_that_does_not_follow_is_told(label_studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real = LabelStudio.create_project
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from labelloop.errors import ServiceDown
+from labelloop.errors import ServiceDown, ServiceError
 from labelloop.label_studio import AnnotationRow, HeldPrediction, ProjectCounts, ShownPrediction, SweptTask, TaskRow
 from labelloop.label_studio.listing import IdSpan
 from labelloop.label_studio.prediction_dump import PredictionDump
@@ -174,6 +174,8 @@ class FakeLabelStudio:
 
     def push_predictions(self, project_id: int, rows: Sequence[dict[str, Any]]) -> int:
         self._called("push_predictions")
+        if unknown := {row["task"] for row in rows} - self.tasks.keys():
+            raise ServiceError(f"no tasks {sorted(unknown)}", status=400)
         for row in rows:
             self._prediction += 1
             self.predictions.append({"id": self._prediction, **row})
