@@ -23,14 +23,14 @@ from sync.review_cases import review_answers
 from sync.suggestion_fates import class_names, classes_in, suggestion_fates
 
 
-def cost_of(store: Store, project: ProjectRow) -> Cost:
-    """The cost of corrections in a project.
+def cost_of(store: Store, project: ProjectRow, *, fates: bool = True) -> Cost:
+    """The cost of corrections in a project; without `fates` in seconds alone, which is quicker.
 
     Blind are labels of tasks whose role lets nobody see a suggestion: drawn at random, they compare with the others. Labels of
     other tasks that showed nothing don't: a model that suggests nothing chose them.
     """
     rows = store.labels(project.project_id)
-    reader = _Reader(store, project, rows)
+    reader = _Reader(store, project, rows, fates)
     labels = [found for row in rows if (found := reader.read(row)) is not None]
     labels = _with_hardness(store, project.project_id, labels, reader.asked)
     reader.left_out["no_time"] += sum(label.seconds is None for label in labels)
@@ -48,12 +48,13 @@ def standings(store: Store, project_id: int) -> dict[ClassOf, Standing]:
 class _Reader:
     """Makes rows of the store labels that the cost is counted on; notes why others are left out."""
 
-    def __init__(self, store: Store, project: ProjectRow, rows: Sequence[LabelRow]) -> None:
+    def __init__(self, store: Store, project: ProjectRow, rows: Sequence[LabelRow], fates: bool) -> None:
         self.config = parse_label_config(project.label_config)
         self.names = class_names(self.config)
         self.left_out: Counter[str] = Counter()
         self._reviews = review_answers(store, project.project_id)
-        self._data = {task.task_id: task.data for task in store.tasks(project.project_id)}
+        self._tells_fates = fates
+        self._data = {task.task_id: task.data for task in store.tasks(project.project_id)} if fates else {}
         parents = {row.parent_prediction for row in rows if row.parent_prediction is not None}
         copies = shown_predictions(store, project.project_id, parents)
         self._copies = {(copy.ls_prediction_id, copy.task_id): copy for copy in copies}
@@ -93,7 +94,7 @@ class _Reader:
         return "suggestion_on_blind_task" if is_blind else copy
 
     def _fates(self, suggestion: Shown | None, label: LabelRow) -> Counter[Any]:
-        if suggestion is None:
+        if suggestion is None or not self._tells_fates:
             return Counter()
         data: Mapping[str, Any] = self._data.get(label.task_id, {})
         return suggestion_fates(suggestion.result, label.result, self.config, data)

@@ -36,7 +36,7 @@ def hide_slow_classes(store: Store, project: ProjectRow, lease: HeldLease) -> li
     A fault in the figures costs nobody the ranking: then everything stays as it is.
     """
     try:
-        slow = [each for each in cost_of(store, project).classes if each.slows and not each.is_hidden]
+        slow = [each for each in cost_of(store, project, fates=False).classes if each.slows and not each.is_hidden]
     except Exception as error:
         log.exception(
             "what suggestions cost is not known", extra={"project": project.project_id, **error_fields(error)}

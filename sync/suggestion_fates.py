@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,17 +115,25 @@ def _with_kept_ids(
 ) -> list[Region]:
     """The label's regions; those that lie where a suggested one lay that is gone by its id get the id of that one."""
     known: dict[str, str] = {}
-    for control, kind in measurable(config):
-        if kind.name in LIKENESS:
-            known |= _partners(before, after, control, kind, data)
+    for control, kind in _placed_controls(config):
+        known |= _partners(before, after, control, kind, data)
     return [{**region, "id": known.get(region["id"], region["id"])} for region in after]
+
+
+@lru_cache(maxsize=8)
+def _placed_controls(config: LabelConfig) -> list[tuple[Control, Kind]]:
+    """The controls whose regions lie somewhere."""
+    return [(control, kind) for control, kind in measurable(config) if kind.name in LIKENESS]
 
 
 def _partners(
     before: Sequence[Region], after: Sequence[Region], control: Control, kind: Kind, data: Mapping[str, Any]
 ) -> dict[str, str]:
     """Id of a new region -> id of the suggested one that it stands for."""
-    kept = {region["id"] for region in under(before, control)} & {region["id"] for region in under(after, control)}
+    there = [{region["id"] for region in under(each, control)} for each in (before, after)]
+    kept = there[0] & there[1]
+    if kept in there:  # nothing is left on one side
+        return {}
     first, second = (
         placed_in([region for region in each if region["id"] not in kept], control, kind, data)
         for each in (before, after)

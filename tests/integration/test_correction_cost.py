@@ -328,7 +328,7 @@ def test_few_tasks_hide_nothing(loop: Loop) -> None:
 
 
 def test_a_fault_in_the_figures_costs_nobody_the_ranking(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
     waiting(loop, 1, 10)
