@@ -20,6 +20,7 @@ from labelloop.artefacts import write_digest
 from labelloop.cli import app
 from labelloop.errors import UsageError
 from labelloop.store import Store
+from labelloop.store.decisions import decide
 from labelloop.store.promotions import add_step, predictions_of
 from labelloop.store.showings import Showing, Verdict, hidden_classes, last_showings, put_showings
 from labelloop.store.tables import outcomes, projects, tasks
@@ -171,6 +172,20 @@ def test_only_labels_by_people_whose_suggestion_is_known_count(loop: Loop) -> No
     all_pool(loop)
     assert told(loop)["labels"] == {
         "blind": 0, "suggested": 2, "left_out": {"no_time": 1, "nothing_suggested": 2, "suggestion_unknown": 1},
+    }  # fmt: skip
+
+
+def test_reviews_and_suggestions_on_blind_tasks_are_left_out(loop: Loop) -> None:
+    loop.fill(12)
+    read(loop)
+    held = next(task.task_id for task in loop.store.tasks(PROJECT) if task.role == "holdout")
+    loop.remote.annotate(held, parent_prediction=suggested(loop, held, choice("sea")))
+    loop.remote.annotate(held, person=2)
+    review = loop.remote.annotate(held, person=3)
+    read(loop)
+    decide(loop.store, PROJECT, held, "review", "approved", "3", "", annotation_id=review)
+    assert told(loop)["labels"] == {
+        "blind": 1, "suggested": 0, "left_out": {"review": 1, "suggestion_on_blind_task": 1},
     }  # fmt: skip
 
 

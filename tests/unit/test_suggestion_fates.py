@@ -71,6 +71,9 @@ def test_what_the_editor_adds_and_rounds_is_no_change() -> None:
     found["value"] = {**found["value"], "rotation": 0, "x": 1.00000000001}
     assert fates(BOXES, [box("a")], [found]) == {"cat accepted": 1}
     assert fates(SPANS, [span("a", "PER", 0, 3)], [span("a", "PER", 0, 3, text="Ada")]) == {"PER accepted": 1}
+    # Rounded to a pixel: the editor says whether a person touched it.
+    assert fates(BOXES, [box("a")], [box("a", x=1.004, origin="prediction")]) == {"cat accepted": 1}
+    assert fates(BOXES, [box("a")], [box("a", x=1.004, origin="prediction-changed")]) == {"cat moved": 1}
 
 
 def test_spans_overlap_or_are_others() -> None:
