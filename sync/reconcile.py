@@ -44,6 +44,8 @@ from sync.waiting_labels import waiting
 log = logging.getLogger(__name__)
 
 LEASE_TTL_S = 60.0
+#: So many new revisions change what a database should know of its tables.
+MANY_NEW = 100
 #: A training that was queued this long ago and left no trace is asked for again.
 LOST_AFTER = timedelta(seconds=30)
 
@@ -78,6 +80,8 @@ def reconcile_project(
         mirrored = mirror.read()
         if compare and mirror.last_full_pass() == before:
             mirrored += mirror.sweep()
+    if mirrored.revisions_added >= MANY_NEW:
+        runtime.store.refresh_statistics()
     erase_latecomers(runtime, project)
     start_cold(runtime, project)
     recover_training(runtime, project)

@@ -66,6 +66,15 @@ class Store:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
+    def refresh_statistics(self) -> None:
+        """Let PostgreSQL count its rows: until it has, it takes tables for small, and minutes for what then takes a moment.
+
+        It does so by itself a minute after many rows were written; who writes many and reads at once cannot wait.
+        """
+        if self.engine.dialect.name == "postgresql":
+            with self.begin() as connection:
+                connection.execute(text("ANALYZE tasks, revisions"))
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, select, text
 
 from labelloop.errors import ServiceDown, SettingsError, UsageError
 from labelloop.revisions import revision_hash
@@ -362,3 +362,17 @@ def test_signals_are_kept_once_with_the_latest_word(store: Store) -> None:
         found = {row.control: row for row in connection.execute(select(signals).where(store.scope(signals, 1)))}
     assert sorted(found) == ["", "c"] and found["c"].probs == {"a": 0.75, "b": 0.25} and found[""].probs is None
     assert unpack(found[""].embedding) == pytest.approx([0.6, 0.8], abs=1e-3)
+
+
+def test_a_database_is_told_how_many_rows_there_are(store: Store) -> None:
+    put_project(store)
+    store.put_tasks(1, [task(number) for number in range(400)])
+    add(store, *(revision(number, number) for number in range(400)))
+    store.refresh_statistics()
+    if store.engine.dialect.name == "postgresql":
+        with store.read() as connection:
+            known = connection.execute(
+                text("SELECT relname, reltuples FROM pg_class WHERE relname IN ('tasks', 'revisions')")
+            )
+            assert {name: rows for name, rows in known} == {"tasks": 400, "revisions": 400}
+    assert len(store.open_task_ids(1)) == 0 and store.count_labels(1) == 400
