@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.errors import UsageError
+from labelloop.lifeline import die_with_parent
 from labelloop.progress import Counting, not_counted
 from sync.folds import checked_backend
 from sync.ranking.strategies import STRATEGIES
@@ -74,7 +76,7 @@ def simulate(
     # A fork would take locks along that threads of numerical libraries hold.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_open, initargs=(prepared, plan, scratch)
+        min(workers, len(jobs)), mp_context=context, initializer=_open, initargs=(os.getpid(), prepared, plan, scratch)
     ) as executor:
         waiting = [executor.submit(_run, name, seed) for name, seed in jobs]
         try:
@@ -92,8 +94,10 @@ def simulate(
 _opened: Replay | None = None
 
 
-def _open(prepared: Prepared, plan: Plan, scratch: Path) -> None:
+def _open(parent: int, prepared: Prepared, plan: Plan, scratch: Path) -> None:
     global _opened
+    # Otherwise a command that was killed would leave trainings behind that nobody waits for.
+    die_with_parent(parent)
     _opened = Replay(prepared, plan, scratch)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -138,3 +142,15 @@ def test_what_cannot_be_simulated_says_why(tmp_path: Path) -> None:
         prepare(tmp_path / "one.csv", tmp_path)
     result = CliRunner().invoke(app, ["simulate", str(tmp_path / "one.csv"), "--strategies", "best"])
     assert isinstance(result.exception, UsageError)
+
+
+def test_a_command_that_is_killed_leaves_no_process_behind(texts: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "labelloop.cli", "simulate", str(texts), "--seeds", "20", "--workers", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        me, end = psutil.Process(process.pid), time.monotonic() + 120
+        while not (runs := [child for child in me.children() if "spawn_main" in " ".join(child.cmdline())]):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.2)
+        process.kill()
+    gone, alive = psutil.wait_procs(runs, timeout=30)
+    assert gone and not alive
