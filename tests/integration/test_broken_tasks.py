@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +126,10 @@ def serve(
     row = ServedRow(PROJECT, name, f"{name}-p3-v1", f"{name}-p3-v1-r1", str(version), digest, 1)
     services = ServiceSettings(data=folder / "served", predict_budget_s=85.0)
     app = create_app(name, load, Store(row), Queue(), services, media=media, poll=False)  # type: ignore[arg-type]
-    app.extensions["served_models"].poll()
+    served, end = app.extensions["served_models"], time.monotonic() + 60
+    while served.row(PROJECT) is None:  # on a busy machine a model loads for longer than one poll waits
+        assert time.monotonic() < end, "the model is not served"
+        served.poll()
     yield Bench(app, xml)
     app.extensions["hints"].close()
 
