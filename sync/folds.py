@@ -168,15 +168,24 @@ def lay_out_fold(dataset: Dataset, held: set[int], folder: Path) -> Path:
 
     It does not hold the labels of those tasks, so that no trainer can learn them, whatever it reads.
     """
+    tasks = set(dataset.tasks["task_id"].to_list())
+    return lay_out_split(dataset, folder, tasks=tasks, held=held, labelled=tasks - held)
+
+
+def lay_out_split(dataset: Dataset, folder: Path, *, tasks: set[int], held: set[int], labelled: set[int]) -> Path:
+    """A dataset folder of these tasks, those `held` in the split "holdout" and the others in "train"; media are linked.
+
+    It holds the labels of `labelled` tasks and of no others.
+    """
     import polars as pl
 
     folder.mkdir(parents=True)
     keep_file(dataset.path / MANIFEST, folder / MANIFEST)
-    own = pl.col("task_id").is_in(sorted(held))
-    split = pl.when(own).then(pl.lit("holdout")).otherwise(pl.lit("train")).alias("split")
-    dataset.tasks.with_columns(split).write_parquet(folder / "tasks.parquet")
-    dataset.labels.filter(~own).write_parquet(folder / "labels.parquet")
-    dataset.regions.filter(~own).write_parquet(folder / "regions.parquet")
+    task = pl.col("task_id")
+    split = pl.when(task.is_in(sorted(held))).then(pl.lit("holdout")).otherwise(pl.lit("train")).alias("split")
+    dataset.tasks.filter(task.is_in(sorted(tasks))).with_columns(split).write_parquet(folder / "tasks.parquet")
+    for name, table in (("labels", dataset.labels), ("regions", dataset.regions)):
+        table.filter(task.is_in(sorted(labelled))).write_parquet(folder / f"{name}.parquet")
     media = dataset.path / "media"
     if media.is_dir():
         (folder / "media").symlink_to(media.resolve(), target_is_directory=True)

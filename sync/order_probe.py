@@ -15,8 +15,8 @@ from typing import Any
 
 from labelloop.label_studio import LabelStudio
 from labelloop.store import ProjectRow, Store
+from sync.projects import SAMPLING
 
-SAMPLING = "Uncertainty sampling"
 #: Tasks of the project that the server is tried with: an order by chance is taken for ours once in 40,000 times.
 TRIED = 8
 _CONFIG = (

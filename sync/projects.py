@@ -12,7 +12,7 @@ from labelloop.settings import ProjectSettings
 from labelloop.store.store import Store
 from templates.catalogue import Template
 
-_SAMPLING = "Uncertainty sampling"
+SAMPLING = "Uncertainty sampling"
 
 
 def create_project(
@@ -38,7 +38,7 @@ def create_project(
     guideline = guideline_html(template.guideline)
     project = client.project_titled(title)
     if project is None:
-        project = client.create_project(title, wanted, guideline=guideline, sampling=_SAMPLING)
+        project = client.create_project(title, wanted, guideline=guideline, sampling=SAMPLING)
     else:
         project = _repaired(client, project, wanted, guideline)
     project_id = int(project["id"])
@@ -107,8 +107,8 @@ _DRAWN = {
 def _repaired(client: LabelStudio, project: dict[str, Any], wanted: str, guideline: str) -> dict[str, Any]:
     """The project with our sampling, visible suggestions and every wanted class; people's own changes stay."""
     changes: dict[str, Any] = {}
-    if project["sampling"] != _SAMPLING:
-        changes["sampling"] = _SAMPLING
+    if project["sampling"] != SAMPLING:
+        changes["sampling"] = SAMPLING
     if not project["show_collab_predictions"]:
         changes["show_collab_predictions"] = True
     if not project["expert_instruction"]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from labelloop.errors import ServiceError
+from labelloop.label_studio.bounded import bounded
 from labelloop.label_studio.predictions import Predictions
 from labelloop.label_studio.tasks import Tasks
 
@@ -38,7 +39,7 @@ class Imports(Tasks, Predictions):
         task comes again. Raises ServiceError when Label Studio made another number of tasks than were sent.
         """
         ids: list[int] = []
-        for chunk in _chunks(tasks):
+        for chunk in bounded(tasks, _size, IMPORT_CHUNK, IMPORT_BYTES):
             answer = self.request(
                 "POST",
                 f"/api/projects/{project_id}/import",
@@ -116,19 +117,8 @@ class Imports(Tasks, Predictions):
         return len(missing)
 
 
-def _chunks(tasks: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Runs of tasks that make one request each."""
-    chunk: list[dict[str, Any]] = []
-    size = 0
-    for task in tasks:
-        own = len(orjson.dumps(task))
-        if chunk and (len(chunk) >= IMPORT_CHUNK or size + own > IMPORT_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(task)
-        size += own
-    if chunk:
-        yield chunk
+def _size(task: dict[str, Any]) -> int:
+    return len(orjson.dumps(task))
 
 
 def _count(made: Sequence[tuple[int, Row]], key: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 from labelloop.errors import ServiceError
+from labelloop.label_studio.bounded import bounded
 from labelloop.label_studio.connection import Connection
 from labelloop.label_studio.prediction_dump import PredictionDump, predictions_in
 
@@ -16,19 +17,8 @@ from labelloop.label_studio.prediction_dump import PredictionDump, predictions_i
 PUSH_CHUNK, PUSH_BYTES = 10_000, 16 * 1024 * 1024
 
 
-def _parts(rows: Sequence[dict[str, Any]], most: int) -> Iterator[list[dict[str, Any]]]:
-    """The rows in requests of at most so many, and of PUSH_BYTES unless one row alone has more."""
-    part: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        own = len(orjson.dumps(row["result"])) if row["result"] else 0
-        if part and (len(part) == most or size + own > PUSH_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += own
-    if part:
-        yield part
+def _size(row: dict[str, Any]) -> int:
+    return len(orjson.dumps(row["result"])) if row["result"] else 0
 
 
 class Predictions(Connection):
@@ -47,7 +37,7 @@ class Predictions(Connection):
         missing. Rows are always added, never replaced: delete the model version first when repeating.
         """
         made = 0
-        for part in _parts(rows, chunk):
+        for part in bounded(rows, _size, chunk, PUSH_BYTES):
             answer = self.request("POST", f"/api/projects/{project_id}/import/predictions", json=part, timeout_s=600)
             created = int(answer.get("created", 0))
             if created != len(part):

@@ -11,14 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import polars as pl
 
 from backends import backend_module
 from backends.predicting import predict_each
-from labelloop.datasets import MANIFEST, Dataset
-from labelloop.media import keep_file
 from labelloop.values import Budget, Outcome, TaskItem
-from sync.folds import items_of
+from sync.folds import items_of, lay_out_split
 from sync.prediction import Judged, by_control, judged_controls
 from sync.ranking.gathering import cold_vectors, counted_classes
 from sync.ranking.order import Candidate, rank_tasks
@@ -146,7 +143,9 @@ class Replay:
     def _learn(self, labelled: Sequence[int], folder: Path, seed: int) -> float:
         """Train on these labels and nothing else; the score on the test part."""
         data, out = folder / "dataset", folder / "artefact"
-        lay_out_round(self.dataset, labelled, self.prepared.test, data)
+        test = set(self.prepared.test)
+        own = {*labelled, *test}
+        lay_out_split(self.dataset, data, tasks=own, held=test, labelled=own)
         out.mkdir()
         budget = Budget(
             self.plan.epochs, seed=seed, device=self.plan.device, threads=self.plan.threads, calibrate=False
@@ -176,18 +175,3 @@ class Replay:
             outcome.uncertainty, outcome.confidence, outcome.regions,
             by_control(outcome.probs or {}, self.judged), outcome.embedding or (),
         )  # fmt: skip
-
-
-def lay_out_round(dataset: Dataset, labelled: Sequence[int], test: Sequence[int], folder: Path) -> None:
-    """A dataset folder with these tasks to learn from and these to measure by, and nothing of any other; media are linked."""
-    folder.mkdir(parents=True)
-    keep_file(dataset.path / MANIFEST, folder / MANIFEST)
-    held = pl.col("task_id").is_in(sorted(test))
-    own = pl.col("task_id").is_in(sorted({*labelled, *test}))
-    split = pl.when(held).then(pl.lit("holdout")).otherwise(pl.lit("train")).alias("split")
-    dataset.tasks.filter(own).with_columns(split).write_parquet(folder / "tasks.parquet")
-    dataset.labels.filter(own).write_parquet(folder / "labels.parquet")
-    dataset.regions.filter(own).write_parquet(folder / "regions.parquet")
-    media = dataset.path / "media"
-    if media.is_dir():
-        (folder / "media").symlink_to(media.resolve(), target_is_directory=True)

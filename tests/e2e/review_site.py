@@ -25,6 +25,15 @@ CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
     '<Choice value="sea"/><Choice value="land"/><Choice value="unsure"/></Choices></View>'
 )
+#: A model that is sure of one word and unsure of another.
+RULES = """
+version: 1
+control: topic
+target: choices
+rules:
+  - {name: ports, version: 1, kind: keyword, label: sea, keywords: [harbour], accuracy: 0.97}
+  - {name: water, version: 1, kind: keyword, label: sea, keywords: [water], accuracy: 0.65}
+"""
 
 
 def choice(label: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from labelloop.label_studio import LabelStudio
 from labelloop.store.promotions import predictions_of
 
 sys.path.insert(0, str(Path(__file__).parent))
-from review_site import Site, review_site
+from review_site import RULES, Site, review_site
 
 from sync.order_probe import fix_order, order_problems, order_report, order_text, probe_server
 from sync.promotion import plan_ranking, run_promotion
@@ -26,14 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # MLflow's, which runs in this process
 ]
 SCHEMA = orjson.loads((Path(__file__).parents[2] / "docs" / "schemas" / "prioritize.schema.json").read_bytes())
-RULES = """
-version: 1
-control: topic
-target: choices
-rules:
-  - {name: ports, version: 1, kind: keyword, label: sea, keywords: [harbour], accuracy: 0.97}
-  - {name: water, version: 1, kind: keyword, label: sea, keywords: [water], accuracy: 0.65}
-"""
 
 
 @pytest.fixture

@@ -15,19 +15,11 @@ from labelloop.settings import load_settings
 from sync.roles import salted_unit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from review_site import Site, review_site
+from review_site import RULES, Site, review_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PATIENCE_MS = 30_000
-RULES = """
-version: 1
-control: topic
-target: choices
-rules:
-  - {name: ports, version: 1, kind: keyword, label: sea, keywords: [harbour], accuracy: 0.97}
-  - {name: water, version: 1, kind: keyword, label: sea, keywords: [water], accuracy: 0.65}
-"""
 
 
 @pytest.fixture(scope="module")
