@@ -114,11 +114,15 @@ class Dataset:
 
     def media(self, task_id: int, data: Mapping[str, Any]) -> dict[str, Path]:
         """The local media files of a task in a materialised copy, by address; empty where it has none."""
-        found = {}
-        for number, address in enumerate(self.label_config.media_addresses(data)):
-            for file in (self.path / "media").glob(f"{task_id}-{number}.*"):
-                found[address] = file
-        return found
+        names = enumerate(self.label_config.media_addresses(data))
+        found = {address: self._media_files.get(f"{task_id}-{number}") for number, address in names}
+        return {address: file for address, file in found.items() if file is not None}
+
+    @cached_property
+    def _media_files(self) -> dict[str, Path]:
+        """The media of a materialised copy by <task id>-<n>: listed once, as a look for each task lists all of them."""
+        folder = self.path / "media"
+        return {file.name.partition(".")[0]: file for file in folder.iterdir()} if folder.is_dir() else {}
 
     @property
     def holdout_hash(self) -> str:

@@ -31,6 +31,7 @@ from labelloop.store.types import utc_now
 from labelloop.values import Artefact, Budget, Metrics
 from sync.freezing import lay_out, open_dataset
 from sync.gate import Minimum, Verdict, headline_interval, judge
+from sync.leaking_copies import leave_out_copies
 from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
@@ -117,6 +118,9 @@ class _TrainingRun:
         store = self.runtime.store
         frozen = open_dataset(self.runtime.services.artifacts, self.row.dataset_id, self.scratch)
         folder, failed = lay_out(frozen, self.scratch / "dataset", self._fetch(), self.lease.check)
+        copies = leave_out_copies(folder)
+        failed |= {task: f"shows nearly the same as holdout task {held}" for task, held in copies.items()}
+        self.lease.check()
         champion = champion_of(self.runtime, self.project)
         champion_folder = self._fetch_version(champion)
         artefact = self._fit(folder, champion_folder)

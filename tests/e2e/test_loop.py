@@ -24,6 +24,7 @@ from labelloop.demo.run import Demo, DemoOptions, play, started
 from labelloop.demo.screen import Screen
 from labelloop.settings import ServiceSettings
 from labelloop.store.promotions import promotions_of, unserved
+from labelloop.store.trainings import trainings_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -91,7 +92,12 @@ def idle(demo: Demo) -> bool:
 def test_the_loop_closes(played: Played) -> None:
     """Everything but how much a model can learn from so little holds on a small run too."""
     learning = {name for name in failed(played.summary) if "learning is real" in name}
-    assert not set(failed(played.summary)) - learning, played.summary["checks"]
+    words = [
+        (row.training_id, row.outcome, row.reason)
+        for run in played.demo.runs.values()
+        for row in trainings_of(played.demo.store, run.project_id)
+    ]
+    assert not set(failed(played.summary)) - learning, (words, played.summary["checks"])
     for found in played.summary["projects"].values():
         assert found["model_versions"] >= 1
         assert found["annotators"] == 3

@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -137,8 +138,18 @@ def process(
                 os.killpg(running.pid, signal.SIGKILL)
                 running.wait(10)
                 raise
-    with pytest.raises(ProcessLookupError):
-        os.killpg(running.pid, 0)
+    # Children that lost their parent end a moment later, and are zombies until the machine's first process reaps them.
+    until(lambda: not alive_in_group(running.pid), log, limit_s=10)
+
+
+def alive_in_group(group: int) -> list[int]:
+    """Processes of a process group that still run."""
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(each.pid) == group and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each.pid)
+    return found
 
 
 def answers(client: httpx.Client) -> bool:

@@ -83,7 +83,8 @@ def one_change(loop: Loop, source: random.Random, made: list[int]) -> str:
         loop.remote.unannotate(made.pop(source.randrange(len(made))))
         return "ANNOTATIONS_DELETED"
     task = source.choice([task.task_id for task in loop.remote.tasks.values() if len(task.annotations) < 2])
-    person = 1 + len(loop.remote.tasks[task].annotations)
+    # A second label of one person would replace the first: each person labels a task once.
+    person = min({1, 2} - {each.person_id for each in loop.remote.tasks[task].annotations})
     made.append(loop.remote.annotate(task, source.choice(["sea", "land"]), person))
     return "ANNOTATION_CREATED"
 
