@@ -1,9 +1,9 @@
-"""The Label Studio region that chooses classes, one shape for every backend."""
+"""The Label Studio region that chooses classes, one shape for every backend; and what regions choose."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from labelloop.values import Region
 
@@ -26,3 +26,13 @@ def choice_region(labels: Sequence[str], score: float | None, control: str, to_n
     if score is not None:
         region["score"] = min(max(float(score), 0.0), 1.0)
     return region
+
+
+def chosen_classes(result: Iterable[Region], classes: Collection[str], control: str) -> list[str]:
+    """The choices of one control that are among `classes`, each once, in the order of the result."""
+    found: dict[str, None] = {}
+    for region in result:
+        if region.get("type") == REGION_TYPE and region.get("from_name") == control:
+            chosen = (region.get("value") or {}).get(REGION_TYPE) or ()
+            found.update(dict.fromkeys(str(label) for label in chosen if label in classes))
+    return list(found)

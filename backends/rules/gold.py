@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import polars as pl
 
+from backends.choice_regions import chosen_classes
 from backends.rules.artefact import RuleSet
-from backends.rules.converters.choices import chosen_classes
 from backends.rules.converters.labels import labelled_spans
 from backends.rules.items import Truth
 from labelloop.datasets import Dataset

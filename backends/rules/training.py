@@ -11,15 +11,15 @@ from typing import Any
 
 import orjson
 
+from backends.choice_regions import chosen_classes
+from backends.control_metrics import Counts, counted, f1, headline, majority_class, metric_name, weighted_scores
 from backends.protocols import Progress
 from backends.resampling import Floats, Scores
 from backends.rules.artefact import RuleSet, part_folder, read_rule_sets, write_manifest, write_model
 from backends.rules.backend import predict_with
-from backends.rules.converters.choices import chosen_classes
 from backends.rules.converters.labels import labelled_spans
 from backends.rules.gold import Labelled, read_split
 from backends.rules.learning import learned_part
-from backends.rules.metrics import Counts, counted, f1, headline, weighted_scores
 from backends.rules.phrases import PhraseIndex, longest_first
 from backends.version_labels import write_labels
 from labelloop.datasets import read_dataset
@@ -71,7 +71,6 @@ class RulesTrainer:
         held, train = read_split(dataset, sets, "holdout"), read_split(dataset, sets, "train")
         judged = [_judged(rules, held, train) for rules in sets]
         per_item, usual = _per_item(judged), _per_item([replace(each, said=each.naive) for each in judged])
-        names = {"entity_f1" if rules.voters.spans else "macro_f1" for rules in sets}
         extra: dict[str, float] = {}
         for each in judged:
             control = each.rules.control
@@ -79,7 +78,7 @@ class RulesTrainer:
             extra |= {f"f1/{prefix}{label}": f1(list(each.said.values()), label) for label in control.classes}
             extra[f"coverage/{control.name}"] = each.fired / max(len(each.said), 1)
         return Metrics(
-            names.pop() if len(names) == 1 else "mean_f1",
+            metric_name(rules.file.target for rules in sets),
             headline(per_item),
             len(per_item),
             sum(sum(counts["tp"].values()) + sum(counts["fn"].values()) for j in judged for counts in j.said.values()),
@@ -171,9 +170,8 @@ def _baseline(rules: RuleSet, train: Sequence[Labelled]) -> Callable[[TaskItem],
     name, key = rules.control.name, rules.control.data_key
     known = [(each.task, truth) for each in train if (truth := each.truths[name])]
     if not rules.voters.spans:
-        counts = Counter(str(label) for _, truth in known for label in truth)
-        usual = [min(counts, key=lambda label: (-counts[label], label))] if counts else []
-        return lambda task: usual
+        usual = majority_class([str(label) for _, truth in known for label in truth])
+        return lambda task: [] if usual is None else [usual]
     forms: dict[str, Counter[str]] = {}
     for task, truth in known:
         for span in truth:

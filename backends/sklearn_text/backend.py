@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.calibration import tempered
 from backends.sklearn_text.artefact import read_model
-from backends.sklearn_text.calibration import tempered
 from backends.sklearn_text.converters.choices import choice_to_region
 from backends.sklearn_text.pipeline import embed, probabilities
 from backends.version_labels import read_labels

@@ -27,9 +27,3 @@ def item_counts(item: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     if predicted == item["truth"]:
         return {"tp": {truth: 1}, "fp": {}, "fn": {}}
     return {"tp": {}, "fp": {} if predicted is None else {str(predicted): 1}, "fn": {truth: 1}}
-
-
-def majority_class(labels: Sequence[str]) -> str | None:
-    """The most frequent label (the first by name among equals), or None without any."""
-    counts = Counter(labels)
-    return min(counts, key=lambda name: (-counts[name], name)) if counts else None

@@ -12,13 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from backends.calibration import enough_to_calibrate, fit_class_temperature, tempered
+from backends.control_metrics import majority_class
 from backends.protocols import Progress
 from backends.resampling import Floats, Scores, f1_scores
 from backends.sklearn_text.artefact import write_model
 from backends.sklearn_text.backend import SklearnBackend
-from backends.sklearn_text.calibration import enough_to_calibrate, fit_temperature, tempered
 from backends.sklearn_text.converters.choices import chosen_class
-from backends.sklearn_text.metrics import class_f1, item_counts, macro_f1, majority_class
+from backends.sklearn_text.metrics import class_f1, item_counts, macro_f1
 from backends.sklearn_text.pipeline import FEATURES, fit_pipeline, probabilities
 from backends.thresholds import show_thresholds
 from backends.version_labels import ControlLabels, read_labels, write_labels
@@ -157,7 +158,7 @@ def _fit(
     own = (texts, labels) if recipe.calibrate else ([], [])
     rows, truth = _out_of_fold(*own, control.classes, recipe, progress)
     calibrated = len(rows) > 0 and enough_to_calibrate(labels)
-    temperature = fit_temperature(rows, truth) if calibrated else 1.0
+    temperature = fit_class_temperature(rows, truth) if calibrated else 1.0
     if calibrated:
         rows = tempered(rows, temperature)
     pairs: dict[str, list[tuple[float, bool]]] = {name: [] for name in control.classes}

@@ -5,7 +5,7 @@ Guo et al., On Calibration of Modern Neural Networks (2017), with the correctnes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from backends.spacy_nlp.converters.labels import Span
 from backends.spacy_nlp.decoding import Parse, parses
 
-LEAST_SPANS = 30
-_TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(10.0), 80))
-_NEVER_SURE = 1e-4
-_PRIOR = 1.0  # holds the temperature near 1 as long as the entities are few, or nearly all of them right
 Floats = NDArray[np.float64]
 
 
@@ -58,16 +54,3 @@ def gather_evidence(nlp: Any, texts: Sequence[tuple[str, Sequence[Span]]]) -> Ev
             labels.append(label)
             right.append((*edges, label) in truths[id(doc)])
     return Evidence(parsed, tuple(labels), np.array(right, dtype=np.bool_))
-
-
-def fit_temperature(confidences: Callable[[float], Floats], right: NDArray[np.bool_]) -> float:
-    """The temperature whose `confidences(temperature)` (n,) make the outcomes `right` (n,) likeliest; 1.0 without any."""
-    if not len(right):
-        return 1.0
-
-    def loss(temperature: float) -> float:
-        sure = np.clip(confidences(temperature), _NEVER_SURE, 1 - _NEVER_SURE)
-        likely = np.where(right, np.log(sure), np.log(1 - sure)).sum()
-        return float(_PRIOR * np.log(temperature) ** 2 - likely)
-
-    return float(min(_TEMPERATURES, key=loss))

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from backends.calibration import LEAST_ANSWERS, fit_temperature
 from backends.protocols import Progress
 from backends.resampling import Floats, Scores, f1_scores
 from backends.spacy_nlp.artefact import Answer, read_answers, read_model, write_model
 from backends.spacy_nlp.backend import TYPES, SpacyBackend
-from backends.spacy_nlp.calibration import LEAST_SPANS, Evidence, fit_temperature, gather_evidence
+from backends.spacy_nlp.calibration import Evidence, gather_evidence
 from backends.spacy_nlp.converters.labels import Span, region_spans
 from backends.spacy_nlp.documents import SPAN_TAGS, TEXT_TAGS, reading_attributes
 from backends.spacy_nlp.examples import LabelledTask, LabelledText, aligned_spans, read_tasks
@@ -86,7 +87,7 @@ class SpacyTrainer:
         texts = _pieces(tasks)
         source = _usable_start(start, control)
         held = _out_of_fold(tasks, control.classes, budget, progress)
-        calibrated = len(held.right) >= LEAST_SPANS
+        calibrated = len(held.right) >= LEAST_ANSWERS
         temperature = fit_temperature(held.confidences, held.right) if calibrated else 1.0
         plan = _Plan(_passes(texts, budget), budget.seed, progress, _FOLD_END, 0.97, "training")
         nlp, curve, misaligned = _train(texts, control.classes, source, plan)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backends.spacy_nlp.calibration import fit_temperature
+from backends.calibration import fit_temperature
 from backends.spacy_nlp.components import unused
 
 LISTENER = {"model": {"tok2vec": {"@architectures": "spacy.Tok2VecListener.v1"}}}

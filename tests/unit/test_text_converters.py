@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.sklearn_text.calibration import fit_temperature, tempered
+from backends.calibration import fit_class_temperature, tempered
+from backends.control_metrics import majority_class
 from backends.sklearn_text.converters.choices import choice_to_region, chosen_class
-from backends.sklearn_text.metrics import macro_f1, majority_class
+from backends.sklearn_text.metrics import macro_f1
 from backends.thresholds import DEFAULT, precision_threshold, show_thresholds
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
@@ -63,7 +64,7 @@ def test_what_is_above_the_threshold_has_the_precision(pairs: list[tuple[float, 
 def test_a_temperature_below_one_sharpens_an_unsure_classifier() -> None:
     rows = np.array([[0.6, 0.4], [0.4, 0.6]] * 50)
     truth = np.array([0, 1] * 50)
-    temperature = fit_temperature(rows, truth)
+    temperature = fit_class_temperature(rows, truth)
     assert temperature < 0.5
     assert tempered(rows, temperature)[0, 0] > 0.8
     assert np.allclose(tempered(rows, temperature).sum(axis=1), 1.0)

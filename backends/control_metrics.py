@@ -1,4 +1,4 @@
-"""Quality of rules on labelled tasks: macro F1 of choices, micro F1 of exact spans, a mean of both for several controls."""
+"""Quality on labelled texts: macro F1 of choices, micro F1 of exact spans, the mean over several controls."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def macro_f1(counts: Sequence[Counts]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
+def metric_name(targets: Iterable[str]) -> str:
+    """What the headline over controls with these targets ("choices", "spans") is called."""
+    names = {"entity_f1" if target == "spans" else "macro_f1" for target in targets}
+    return names.pop() if len(names) == 1 else "mean_f1"
+
+
 def headline(per_item: Sequence[Mapping[str, Any]]) -> float:
     """The mean over the controls: macro F1 of choices, micro F1 of spans; tasks without truth for one are left out.
 
@@ -81,3 +87,9 @@ def _by_control(per_item: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
         {(target, control) for item in per_item for target in ("choices", "spans") for control in item[target]}
     )
     return {(target, control): [item[target].get(control) for item in per_item] for target, control in names}
+
+
+def majority_class(labels: Sequence[str]) -> str | None:
+    """The most frequent label (the first by name among equals), or None without any."""
+    counts = Counter(labels)
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else None
