@@ -13,16 +13,20 @@ from labelloop.errors import UsageError
 
 @dataclass(frozen=True)
 class BackendEntry:
-    """Where a backend lives and what it needs: a dotted module, an extra of labelloop, top-level libraries."""
+    """Where a backend lives and what it needs: a dotted module, an extra of labelloop, top-level libraries.
+
+    `trains_on_gpu`: its trainer computes on `Budget.device`; the others train on the CPU whatever that is.
+    """
 
     module: str
     extra: str
     libraries: tuple[str, ...]
+    trains_on_gpu: bool = False
 
 
 BACKENDS: dict[str, BackendEntry] = {
-    "yolo": BackendEntry("backends.yolo", "yolo", ("torch", "ultralytics")),
-    "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy", "selectolax")),
+    "yolo": BackendEntry("backends.yolo", "yolo", ("torch", "ultralytics"), trains_on_gpu=True),
+    "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy", "selectolax"), trains_on_gpu=True),
     "sklearn_text": BackendEntry("backends.sklearn_text", "sklearn", ("sklearn", "skops")),
     "rules": BackendEntry("backends.rules", "rules", ("regex",)),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from labelloop.errors import DataError, ServiceDown
+from labelloop.folders import clear_abandoned, partial_name
 
 DIGEST_FILE = "digest.json"
 #: What `labelloop.folders.publish` leaves at a remote address when everything is there.
@@ -90,7 +91,8 @@ def fetch_artefact(uri: str, digest: str, into: Path) -> Path:
             return copy
         _set_aside(copy)
     into.mkdir(parents=True, exist_ok=True)
-    partial = into / f".{digest}-{uuid.uuid4().hex}"
+    clear_abandoned(into)
+    partial = partial_name(into, digest)
     try:
         _copy(uri, partial)
         found = folder_digest(partial)
@@ -118,6 +120,6 @@ def _is_intact(copy: Path, digest: str) -> bool:
 
 def _set_aside(copy: Path) -> None:
     """Move a damaged copy out of the way by a rename, then delete it; a model loaded from it keeps its open files."""
-    doomed = copy.with_name(f".broken-{copy.name}-{uuid.uuid4().hex}")
+    doomed = partial_name(copy.parent, copy.name)
     copy.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -9,6 +9,7 @@ LabelloopError
 │   ├── ServiceDown       it could not be reached at all; trying again later may help
 │   └── StoreFull         the database has no room left
 ├── LeaseLost             another worker took this work over; stop at once, write nothing more
+├── Cancelled             somebody asked for the end of this work; stop, and note that it was cancelled
 └── NotReady              asked too early (no labels yet, no model yet); the message says what is missing
 
 Each message says what was expected, what came, and what to do next.
@@ -63,6 +64,10 @@ class StoreFull(ServiceError):
 
 class LeaseLost(LabelloopError):
     """The lease that guards this work has passed to another owner."""
+
+
+class Cancelled(LabelloopError):
+    """Somebody asked for the end of this work; the message says who and why."""
 
 
 class NotReady(LabelloopError):

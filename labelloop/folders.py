@@ -53,8 +53,8 @@ def in_the_making(uri: str) -> Iterator[Path]:
         return
     parent = local_path(uri)
     parent.mkdir(parents=True, exist_ok=True)
-    _clear_abandoned(parent)
-    partial = _partial(parent, uuid.uuid4().hex[:8])
+    clear_abandoned(parent)
+    partial = partial_name(parent, uuid.uuid4().hex[:8])
     partial.mkdir()
     try:
         yield partial
@@ -81,8 +81,8 @@ def publish(folder: Path, uri: str) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = folder
     if folder.parent != target.parent or not folder.name.startswith("."):
-        _clear_abandoned(target.parent)
-        partial = _partial(target.parent, target.name)
+        clear_abandoned(target.parent)
+        partial = partial_name(target.parent, target.name)
         shutil.copytree(folder, partial)
     try:
         partial.rename(target)
@@ -106,8 +106,8 @@ def fetch(uri: str, into: Path) -> Path:
         if not filesystem.exists(f"{path}/{MARKER}"):
             raise NotReady(f"{uri} does not exist or is not complete; check LABELLOOP_ARTIFACTS_URI")
         into.parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(into.parent)
-        partial = _partial(into.parent, into.name)
+        clear_abandoned(into.parent)
+        partial = partial_name(into.parent, into.name)
         _download(filesystem, path, partial)
     try:
         partial.rename(into)
@@ -128,7 +128,7 @@ def is_published(uri: str) -> bool:
 
 def set_aside(folder: Path) -> None:
     """Remove a local copy at once, as others see it: by a rename first."""
-    doomed = _partial(folder.parent, folder.name)
+    doomed = partial_name(folder.parent, folder.name)
     with suppress(FileNotFoundError):
         folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
@@ -144,6 +144,16 @@ def remove(uri: str) -> None:
         for each in (f"{path}/{MARKER}", path):
             with suppress(FileNotFoundError):
                 filesystem.rm(each, recursive=True)
+
+
+def names_starting(uri: str, prefix: str) -> list[str]:
+    """The names of the folders directly below an address that begin so, whole or not, sorted."""
+    if is_local(uri):
+        parent = local_path(uri)
+        return sorted(each.name for each in parent.glob(f"{prefix}*") if each.is_dir())
+    with remote(uri) as (filesystem, path):
+        filesystem.invalidate_cache()
+        return sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.glob(f"{path}/{prefix}*"))
 
 
 def names_below(uri: str) -> list[str]:
@@ -239,12 +249,12 @@ def _download(filesystem: Any, path: str, partial: Path) -> None:
         raise
 
 
-def _partial(parent: Path, name: str) -> Path:
+def partial_name(parent: Path, name: str) -> Path:
     """A name for a folder in the making that tells whose it is."""
     return parent / f".{name}.{socket.gethostname()[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
 
 
-def _clear_abandoned(parent: Path) -> None:
+def clear_abandoned(parent: Path) -> None:
     """Remove the folders in the making whose processes are no more."""
     for left in parent.glob(".*.part"):
         host, _, process = left.name.removesuffix(".part").rpartition(".")[0].rpartition(".")

@@ -85,13 +85,14 @@ def _line(label: str, stage: str, done: int, total: int | None, made: int, secon
     if rate is not None:
         said.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
     if total is not None and done >= total:
-        said.append(f"took {_duration(seconds)}")
+        said.append(f"took {duration(seconds)}")
     elif total is not None and rate is not None:
-        said.append(f"{_duration((total - done) / rate)} left")
+        said.append(f"{duration((total - done) / rate)} left")
     return ", ".join(said)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """ "12 s", "3 min" or "2 h 5 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

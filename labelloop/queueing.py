@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -22,6 +23,15 @@ QueueName = Literal["train", "predict", "sync"]
 JOB_TIMEOUT_S: dict[QueueName, int] = {"train": 6 * 3600, "predict": 2 * 3600, "sync": 1800}
 #: A failed job's id stays taken this long; a repeat is asked for by the next tick, so it is short.
 FAILURE_TTL_S = 60
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a job said that it is, a share in [0, 1], and when."""
+
+    share: float
+    message: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,7 @@ class Queue:
         key = f"{self.prefix}:progress:{job}"
         # The work that reports must not end for the sake of a report.
         with suppress(RedisError):
-            self.redis.hset(key, mapping={"share": share, "message": message})
+            self.redis.hset(key, mapping={"share": share, "message": message, "at": datetime.now(UTC).isoformat()})
             self.redis.expire(key, 3600)
 
     def progress(self, jobs: Iterable[str]) -> dict[str, tuple[float, str]]:
@@ -158,6 +168,16 @@ class Queue:
                     message = told[b"message"]
                     found[job] = float(told[b"share"]), message.decode() if isinstance(message, bytes) else message
         return found
+
+    def last_report(self, job: str) -> Report | None:
+        """What a job has told last, within the hour."""
+        key, names = f"{self.prefix}:progress:{job}", ("share", "message", "at")
+        with self._reachable():
+            told = self.redis.hmget(key, list(names))
+        share, message, at = (each.decode() if isinstance(each, bytes) else each for each in told)
+        if share is None or message is None or at is None:
+            return None
+        return Report(float(share), message, datetime.fromisoformat(at))
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -247,6 +267,22 @@ class Queue:
                 except NoSuchJobError:
                     continue
         return False
+
+    def withdraw(self, request: JobRequest) -> bool:
+        """Take back a job that still waits; whether one did."""
+        from rq.exceptions import NoSuchJobError
+        from rq.job import Job, JobStatus
+        from rq.serializers import JSONSerializer
+
+        with self._reachable():
+            try:
+                job = Job.fetch(request.job_id, connection=self.redis, serializer=JSONSerializer)
+            except NoSuchJobError:
+                return False
+            if job.get_status() != JobStatus.QUEUED:
+                return False
+            job.delete()
+            return True
 
     def request_reconcile(self, project_id: int) -> bool:
         """Ask for a reconcile of one project, once however often it is asked for; the tick asks again when it is too early."""

@@ -77,6 +77,9 @@ class Registry:
         )
         if found:
             return found[0]
+        # What a crash cut short; only one process at a time registers for a project.
+        for left in client.search_runs([experiment_id], f"tags.training_id = '{registration.training_id}'"):
+            client.delete_run(left.info.run_id)
         from mlflow.entities import Metric, Param, RunTag
 
         tags = {**registration.tags, "training_id": registration.training_id}
@@ -91,7 +94,7 @@ class Registry:
         client.log_batch(run.info.run_id, metrics=step_metrics + final, params=params)
         if registration.artefact is not None:
             client.log_artifacts(run.info.run_id, str(registration.artefact), "artefact")
-        # Set last: a run that a crash cut short is not found by the search above and is logged afresh.
+        # Set last: a run that a crash cut short is not found by the first search above and is logged afresh.
         client.log_batch(run.info.run_id, tags=[RunTag("complete", "true")])
         client.set_terminated(run.info.run_id)
         return run

@@ -137,6 +137,8 @@ class ServiceSettings(_Section):
     media_timeout_s: float = Field(default=20.0, gt=0)
     device: str = "cpu"
     threads: int = Field(default=2, ge=1)
+    train_nice: int = Field(default=10, ge=0, le=19)
+    train_gpu_memory: float = Field(default=0.8, gt=0.0, le=1.0)
     chromium: str | None = None
     log_level: str = "INFO"
 

@@ -111,7 +111,9 @@ def retire(project: int) -> None:
 def register(project: int, training: str) -> None:
     """Log a training attempt that MLflow missed."""
     from sync.registration import register_training
+    from sync.training import clear_left_behind
 
+    clear_left_behind(runtime(), project)
     try:
         register_training(runtime(), _project(project), training)
     except ServiceDown as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from labelloop.errors import DataError, LabelloopError
+from labelloop.errors import DataError, LabelloopError, ServiceDown
 from labelloop.services.state import read_state
 from labelloop.store import ProjectRow, Store, TrainingRow
 from labelloop.store.promotions import predictions_of, promotions_of
@@ -15,6 +15,7 @@ from sync.agreement_checks import last_report
 from sync.learning_curve import curve_report
 from sync.ranking.gathering import stability
 from sync.runtime import Runtime
+from sync.training_progress import TrainingProgress, progress_of, progress_text
 from sync.waiting_labels import waiting
 
 #: Seconds that Redis has to answer a status.
@@ -66,8 +67,11 @@ def _projects_status(runtime: Runtime) -> tuple[str | None, str | None, list[dic
         return f"no store at {file} yet; `labelloop project create` makes it", None, []
     try:
         rows = runtime.store.projects()
-        dirty, redis_problem = _dirty(runtime, rows)
-        return None, redis_problem, [_project_status(runtime, row, dirty.get(row.project_id)) for row in rows]
+        dirty, progress, redis_problem = _told_by_redis(runtime, rows)
+        states = [
+            _project_status(runtime, row, dirty.get(row.project_id), progress.get(row.project_id)) for row in rows
+        ]
+        return None, redis_problem, states
     except LabelloopError as error:
         return str(error), None, []
     except (SQLAlchemyError, OSError) as error:
@@ -81,20 +85,26 @@ def store_file(runtime: Runtime) -> Path | None:
     return Path(database.removeprefix(prefix)) if database.startswith(prefix) else None
 
 
-def _dirty(runtime: Runtime, projects: Iterable[ProjectRow]) -> tuple[dict[int, bool], str | None]:
-    """Which projects wait for a reconcile, by id; or nothing, and why Redis does not tell."""
+def _told_by_redis(
+    runtime: Runtime, projects: Iterable[ProjectRow]
+) -> tuple[dict[int, bool], dict[int, TrainingProgress], str | None]:
+    """Which projects wait for a reconcile and how far trainings are, by id; or nothing, and why Redis does not tell."""
     from redis.exceptions import RedisError
 
     from labelloop.queueing import Queue
 
     try:
         queue = Queue(runtime.services.redis_url, runtime.store.instance, socket_timeout_s=REDIS_TIMEOUT_S)
-        return {row.project_id: queue.is_dirty(row.project_id) for row in projects}, None
-    except (RedisError, ValueError) as error:
-        return {}, f"does not answer ({error}); what waits for a reconcile is not known"
+        dirty = {row.project_id: queue.is_dirty(row.project_id) for row in projects}
+        open_rows = [running_training(runtime.store, project_id) for project_id in dirty]
+        return dirty, {row.project_id: progress_of(queue, row) for row in open_rows if row is not None}, None
+    except (RedisError, ServiceDown, ValueError) as error:
+        return {}, {}, f"does not answer ({error}); what waits for a reconcile is not known"
 
 
-def _project_status(runtime: Runtime, project: ProjectRow, dirty: bool | None) -> dict[str, Any]:
+def _project_status(
+    runtime: Runtime, project: ProjectRow, dirty: bool | None, progress: TrainingProgress | None
+) -> dict[str, Any]:
     store = runtime.store
     running, last = running_training(store, project.project_id), last_finished(store, project.project_id)
     served = store.served(project.project_id)
@@ -106,7 +116,8 @@ def _project_status(runtime: Runtime, project: ProjectRow, dirty: bool | None) -
         "serving_id": served.serving_id if served else None,
         "training_paused": project.training_paused,
         "training_running": running.training_id if running else None,
-        "last_training": _training(last) if last else None,
+        "training_progress": progress.to_json() if progress else None,
+        "last_training": training_report(last) if last else None,
         "dirty": dirty,
         "agreement_alarms": _alarms(runtime, project),
     }
@@ -147,6 +158,8 @@ def _alarms(runtime: Runtime, project: ProjectRow) -> list[dict[str, Any]] | Non
 def _status_line(row: dict[str, Any]) -> str:
     running, last = row["training_running"], row["last_training"]
     state = f"training {running} runs or waits" if running else "no training runs"
+    if row["training_progress"]:
+        state = progress_text(row["training_progress"])
     parts = [
         f"tasks {_counted(row['tasks'])}, labels {_counted(row['labels'])} by {row['people']} people",
         f"serves {row['served_version']} ({row['serving_id']})" if row["serving_id"] else "serves nothing yet",
@@ -193,7 +206,7 @@ def models_report(runtime: Runtime, project: ProjectRow) -> dict[str, Any]:
         "serving_id": served.serving_id if served else None,
         **_countdown(runtime, project),
         "learning": curve_report(attempts, every, steady),
-        "trainings": [{**_training(row), "gate": row.metrics.get("gate")} for row in attempts],
+        "trainings": [{**training_report(row), "gate": row.metrics.get("gate")} for row in attempts],
         "promotions": [
             {
                 "promotion_id": steps[0].promotion_id,
@@ -226,7 +239,8 @@ def served_before(runtime: Runtime, project: ProjectRow) -> list[str]:
     ]
 
 
-def _training(row: TrainingRow) -> dict[str, Any]:
+def training_report(row: TrainingRow) -> dict[str, Any]:
+    """One attempt, as the reports have it."""
     candidate = row.metrics.get("candidate") or {}
     champion = row.metrics.get("champion") or {}
     return {

@@ -30,6 +30,7 @@ from labelloop.store.trainings import (
 )
 from labelloop.store.types import utc_now
 from sync.agreement_checks import labels_at_last_check
+from sync.cancelling import end_cancelled
 from sync.forgetting import erase_latecomers
 from sync.freezing import TRAINING_POLICY, freeze
 from sync.lacking import blocks_with, lacking
@@ -167,7 +168,12 @@ def recover_training(runtime: Runtime, project: ProjectRow) -> None:
     """Ask again for a training whose job was lost, and put a new attempt in place of one whose worker died."""
     store, project_id = runtime.store, project.project_id
     row = running_training(store, project_id)
-    if row is None or held(store, project_id, "train") or utc_now() - row.queued_at < LOST_AFTER:
+    if row is None or held(store, project_id, "train"):
+        return
+    if row.cancel_asked is not None:
+        end_cancelled(runtime, row)
+        return
+    if utc_now() - row.queued_at < LOST_AFTER:
         return
     if row.started_at is None:
         runtime.queue.enqueue(train_request(project_id, row.dataset_id, row.attempt))
@@ -177,6 +183,7 @@ def recover_training(runtime: Runtime, project: ProjectRow) -> None:
         if lease is None or training(store, project_id, row.training_id).outcome is not None:
             return
         again = row.attempt + 1
+        runtime.clear_scratch(f"train-p{project_id}-")
         with lease.writing() as connection:
             finish_training(store, connection, row, "failed", "its worker died; see the log")
             if again <= MAX_ATTEMPTS:

@@ -10,15 +10,27 @@ from labelloop.artefacts import fetch_artefact
 from labelloop.errors import ServiceDown
 from labelloop.registry import Registration, model_name
 from labelloop.store import ProjectRow, TrainingRow
+from labelloop.store.leases import holding
 from labelloop.store.trainings import training, update_training
 from labelloop.store.types import utc_now
 from sync.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+LEASE_TTL_S = 30.0
+
 
 def register_training(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
-    """Log an attempt and its artefact to MLflow, once; ServiceDown when MLflow cannot be reached."""
+    """Log an attempt and its artefact to MLflow, once; ServiceDown when MLflow cannot be reached.
+
+    Nothing happens while another process registers for this project: a reconcile asks again.
+    """
+    with holding(runtime.store, project.project_id, "register", LEASE_TTL_S) as lease:
+        if lease is not None:
+            _register(runtime, project, training_id)
+
+
+def _register(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
     store = runtime.store
     row = training(store, project.project_id, training_id)
     if row.registered_at is not None:

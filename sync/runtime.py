@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,11 @@ class Runtime:
         folder = self.services.data.absolute() / "scratch" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def clear_scratch(self, prefix: str) -> None:
+        """Remove such folders of this machine: a killed process left them. Only for who holds the lease of that work."""
+        for left in (self.services.data.absolute() / "scratch").glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def open_runtime(config: Path | None = None) -> Runtime:

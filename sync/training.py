@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backends import backend_module
+from backends import backend_entry, backend_module
 from backends.protocols import Trainer
 from labelloop.artefacts import fetch_artefact, write_digest
 from labelloop.datasets import Dataset, read_dataset
-from labelloop.errors import DataError, LeaseLost, ServiceDown, UsageError
+from labelloop.errors import Cancelled, DataError, LeaseLost, ServiceDown, UsageError
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import HeldLease, holding
 from labelloop.store.promotions import promotions_of
@@ -29,6 +31,8 @@ from labelloop.store.trainings import (
 )
 from labelloop.store.types import utc_now
 from labelloop.values import Artefact, Budget, Metrics
+from sync.cancelling import CancellableLease
+from sync.devices import bound_gpu_memory, gpu_name, turn_on
 from sync.freezing import lay_out, open_dataset
 from sync.gate import Minimum, Verdict, headline_interval, judge
 from sync.leaking_copies import leave_out_copies
@@ -41,6 +45,8 @@ from sync.waiting_labels import pin_of
 log = logging.getLogger(__name__)
 
 LEASE_TTL_S = 30.0
+#: Share of a training's progress at which its model is fitted; the rest is measuring and publishing.
+FITTED = 0.9
 
 
 def run_training(runtime: Runtime, project_id: int, dataset_id: str, attempt: int) -> str | None:
@@ -59,13 +65,18 @@ def run_training(runtime: Runtime, project_id: int, dataset_id: str, attempt: in
         # Another worker may have ended the attempt, or given it up, before the lease came.
         if lease is None or training(runtime.store, project_id, row.training_id).outcome is not None:
             return None
+        runtime.clear_scratch(f"train-p{project_id}-")
         with lease.writing() as connection:
             update_training(runtime.store, connection, project_id, row.training_id, started_at=utc_now())
         scratch = runtime.scratch(row.training_id)
         try:
-            return _TrainingRun(runtime, project, row, lease, scratch).run()
+            return _TrainingRun(runtime, project, row, CancellableLease(lease, row), scratch).run()
         except LeaseLost:
             raise
+        except Cancelled as asked:
+            with lease.writing() as connection:
+                finish_training(runtime.store, connection, row, "cancelled", str(asked))
+            return None
         except ServiceDown as error:
             # The attempt is as if it had not begun: a reconcile asks for it again until the service is back.
             with lease.writing() as connection:
@@ -95,6 +106,13 @@ def _attempt(runtime: Runtime, project: ProjectRow, dataset_id: str, attempt: in
     return queue_training(runtime.store, project.project_id, dataset_id, 0, None, attempt)
 
 
+def clear_left_behind(runtime: Runtime, project_id: int) -> None:
+    """Remove what a training that was killed after its outcome left on this machine; nothing while one runs."""
+    with holding(runtime.store, project_id, "train", LEASE_TTL_S) as lease:
+        if lease is not None:
+            runtime.clear_scratch(f"train-p{project_id}-")
+
+
 def champion_of(runtime: Runtime, project: ProjectRow) -> TrainingRow | None:
     """The attempt that made the version last promoted, or None while the project is at its cold start."""
     for steps in reversed(promotions_of(runtime.store, project.project_id)):
@@ -108,7 +126,7 @@ class _TrainingRun:
     """The parts of one attempt that share its project, lease and scratch folder."""
 
     def __init__(
-        self, runtime: Runtime, project: ProjectRow, row: TrainingRow, lease: HeldLease, scratch: Path
+        self, runtime: Runtime, project: ProjectRow, row: TrainingRow, lease: CancellableLease, scratch: Path
     ) -> None:
         self.runtime, self.project, self.row, self.lease, self.scratch = runtime, project, row, lease, scratch
         self.settings = runtime.project_settings(project)
@@ -116,6 +134,7 @@ class _TrainingRun:
 
     def run(self) -> str | None:
         store = self.runtime.store
+        self.lease.check()
         frozen = open_dataset(self.runtime.services.artifacts, self.row.dataset_id, self.scratch)
         folder, failed = lay_out(frozen, self.scratch / "dataset", self._fetch(), self.lease.check)
         copies = leave_out_copies(folder)
@@ -124,9 +143,12 @@ class _TrainingRun:
         champion = champion_of(self.runtime, self.project)
         champion_folder = self._fetch_version(champion)
         artefact = self._fit(folder, champion_folder)
+        self._tell(FITTED, "measuring on the holdout")
         candidate = self.trainer.evaluate(artefact.path, folder)
         self.lease.check()
+        self._tell(0.96, "measuring the served version")
         served = self._measured(champion_folder, folder) if champion_folder is not None else None
+        self._tell(0.98, "judging and publishing")
         self.lease.check()
         learning = self.settings.active_learning
         minimum = Minimum(learning.gate_min_items, learning.gate_min_objects)
@@ -186,19 +208,47 @@ class _TrainingRun:
         out = self.scratch / "artefact"
         out.mkdir(parents=True)
 
-        def progress(share: float, message: str) -> None:
-            self.lease.check()
-            self.runtime.queue.report(self.row.training_id, share, message)
+        warm = learning.warm_start == "champion" or getattr(self.trainer, "needs_start", False)
+        with self._turn() as gpu:
 
-        return self.trainer.fit(
-            folder,
-            out,
-            start=champion
-            if learning.warm_start == "champion" or getattr(self.trainer, "needs_start", False)
-            else None,
-            budget=Budget(learning.epochs, seed=self.row.number, device=services.device, threads=services.threads),
-            progress=progress,
-        )
+            def progress(share: float, message: str) -> None:
+                if gpu is not None:
+                    gpu.check()
+                self.lease.check()
+                self._tell(FITTED * share, message)
+
+            return self.trainer.fit(
+                folder,
+                out,
+                start=champion if warm else None,
+                budget=Budget(
+                    learning.epochs,
+                    seed=self.row.number,
+                    device=services.device,
+                    threads=services.threads,
+                    seconds=60 * learning.max_training_minutes if learning.max_training_minutes else None,
+                ),
+                progress=progress,
+            )
+
+    @contextmanager
+    def _turn(self) -> Iterator[HeldLease | None]:
+        """This host's GPU for the length of the fit, where the backend's trainer computes on it."""
+        services, entry = self.runtime.services, backend_entry(self.project.backend)
+        if gpu_name(services.device) is None or not entry.trains_on_gpu:
+            yield None
+            return
+        project_id = self.project.project_id
+        wait = partial(self._tell, 0.0)
+        with turn_on(self.runtime.store, project_id, services.device, self.lease.check, wait) as gpu:
+            # What is left is told from here on: a wait says nothing of how fast it goes.
+            with self.lease.writing() as connection:
+                update_training(self.runtime.store, connection, project_id, self.row.training_id, started_at=utc_now())
+            bound_gpu_memory(services.device, services.train_gpu_memory, entry.libraries)
+            yield gpu
+
+    def _tell(self, share: float, message: str) -> None:
+        self.runtime.queue.report(self.row.training_id, share, message)
 
     def _record(
         self,

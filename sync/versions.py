@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelloop import folders
-from labelloop.errors import NotReady
+from labelloop.errors import Cancelled, NotReady
 from labelloop.store import ProjectRow
 from labelloop.store.leases import holding
 from labelloop.store.trainings import next_version
@@ -40,10 +40,22 @@ def published(runtime: Runtime, project: ProjectRow, folder: Path, digest: str) 
         with holding(runtime.store, project.project_id, "version", LEASE_TTL_S) as lease:
             if lease is not None:
                 name = next_version(runtime.store, project.project_id, project.backend)
-                target = folders.join(runtime.services.artifacts, "models", f"{name}-{digest[:12]}")
-                uri = folders.publish(folder, target)
-                lease.check()
-                yield Version(name, uri, digest)
+                models = folders.join(runtime.services.artifacts, "models")
+                _clear_unnoted(models, name)
+                uri = folders.publish(folder, folders.join(models, f"{name}-{digest[:12]}"))
+                try:
+                    lease.check()
+                    yield Version(name, uri, digest)
+                except Cancelled:
+                    # Any other error leaves it: its row may be there although the store could not say so.
+                    folders.remove(uri)
+                    raise
                 return
         time.sleep(0.2)
     raise NotReady(f"another version of {project.title!r} is being published for {LEASE_WAIT_S:.0f} s; try again later")
+
+
+def _clear_unnoted(models: str, name: str) -> None:
+    """Remove artefacts of this name, which no row has yet: whoever published them was killed before it noted them."""
+    for left in folders.names_starting(models, f"{name}-"):
+        folders.remove(folders.join(models, left))

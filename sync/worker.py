@@ -26,7 +26,7 @@ QUEUES = ("train", "predict", "sync")
 _PRELOADED = ("sync.jobs", "sync.reconcile", "sync.promotion", "labelloop.label_studio", "polars")
 
 
-def _worker_class() -> type[Worker]:
+def _worker_class(train_nice: int) -> type[Worker]:
     from rq.job import Job
     from rq.queue import Queue
     from rq.worker import Worker
@@ -37,19 +37,25 @@ def _worker_class() -> type[Worker]:
         def main_work_horse(self, job: Job, queue: Queue) -> None:
             """In the child, before anything else."""
             die_with_parent(self.pid or os.getppid())
+            if queue.name == "train":
+                # What serves on this host goes first.
+                os.nice(train_nice)
             super().main_work_horse(job, queue)
 
     return LoopWorker
 
 
-def work(redis_url: str, queues: Sequence[str], *, burst: bool = False) -> None:
-    """Work on these queues, the first one first, until a signal comes (or, in a burst, until they are empty)."""
+def work(redis_url: str, queues: Sequence[str], *, burst: bool = False, train_nice: int = 0) -> None:
+    """Work on these queues, the first one first, until a signal comes (or, in a burst, until they are empty).
+
+    Trainings go with a priority that is lower by `train_nice`, as `nice` counts.
+    """
     from redis import Redis
     from rq.serializers import JSONSerializer
 
     for name in _PRELOADED:
         importlib.import_module(name)
-    worker = _worker_class()(
+    worker = _worker_class(train_nice)(
         list(queues),
         connection=Redis.from_url(redis_url),
         serializer=JSONSerializer,
@@ -77,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     configure_logging(services.log_level)
-    work(services.redis_url, arguments.queues or QUEUES, burst=arguments.burst)
+    queues = arguments.queues or QUEUES
+    work(services.redis_url, queues, burst=arguments.burst, train_nice=services.train_nice)
     return 0
 
 

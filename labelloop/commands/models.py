@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelloop.commands.common import AsJson, SettingsFile, Wanted, open_runtime, project_of, say
 from labelloop.errors import UsageError
 
+if TYPE_CHECKING:
+    from labelloop.store import ProjectRow
+    from sync.runtime import Runtime
+
+#: A training that runs sees within a second of its next step that it is to end; longer steps are not waited for.
+CANCEL_WAIT_S = 15.0
+
 
 def train(
     project: Wanted,
     pause: Annotated[bool, typer.Option("--pause", help="start no training by itself from now on")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="allow trainings again")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="watch it, or the one that runs, to its end")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="end the training that waits or runs; no version")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="of --cancel; kept with the training")] = "",
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train now, however few labels are new; or pause and resume the trainings that the trigger starts."""
+    """Train now, however few labels are new, and watch or cancel a training; or pause and resume what the trigger starts."""
     runtime = open_runtime(settings)
     row = project_of(runtime, project)
-    if pause and resume:
-        raise UsageError("--pause and --resume exclude each other")
+    if pause + resume + follow + cancel > 1:
+        raise UsageError("--pause, --resume, --follow and --cancel exclude each other")
+    if reason and not cancel:
+        raise UsageError("--reason goes with --cancel")
+    if cancel:
+        _cancel(runtime, row, reason, as_json)
+        return
+    if follow:
+        _follow(runtime, row, as_json)
+        return
     if pause or resume:
         runtime.store.pause_training(row.project_id, pause)
         say({"project": row.project_id, "training_paused": pause}, as_json, "paused" if pause else "resumed")
@@ -32,6 +50,64 @@ def train(
         "a training is queued; `labelloop models` shows its outcome" if queued else "a training was asked for already"
     )
     say({"project": row.project_id, "queued": queued}, as_json, text)
+
+
+def _cancel(runtime: Runtime, project: ProjectRow, reason: str, as_json: bool) -> None:
+    """Withdraw a request for a training, end the one that waits or runs, and wait a little for its end."""
+    from contextlib import suppress
+    from getpass import getuser
+    from socket import gethostname
+
+    from labelloop.errors import ServiceDown
+    from labelloop.queueing import manual_training_request
+    from sync.cancelling import cancel_training
+    from sync.training_progress import wait_for_outcome
+
+    withdrawn = False
+    with suppress(ServiceDown):  # without Redis nothing is asked for
+        withdrawn = runtime.queue.withdraw(manual_training_request(project.project_id))
+    row = cancel_training(runtime, project, f"{getuser()}@{gethostname()}", reason)
+    if row is None and not withdrawn:
+        raise UsageError(f"no training of {project.title!r} waits or runs; `labelloop models` lists them")
+    text = "the request for a training is withdrawn"
+    if row is not None:
+        row = wait_for_outcome(runtime, row, CANCEL_WAIT_S)
+        text = f"{row.training_id} " + (
+            f"is over: {row.outcome}, {row.reason}" if row.outcome else "ends at its next step"
+        )
+    report = {
+        "project": project.project_id,
+        "withdrawn": withdrawn,
+        "training_id": row.training_id if row else None,
+        "outcome": row.outcome if row else None,
+        "reason": row.reason if row else "",
+    }
+    say(report, as_json, text)
+
+
+def _follow(runtime: Runtime, project: ProjectRow, as_json: bool) -> None:
+    """Ask for a training unless one waits or runs, show how far it is, and exit with 1 where it failed or was cancelled."""
+    from sync.overview import training_report
+    from sync.training_progress import ask_and_follow, progress_text
+
+    shown = ""
+
+    def tell(progress: dict[str, Any]) -> None:
+        nonlocal shown
+        line = f"{progress['share']} {progress['message']}"
+        if line != shown and not as_json:
+            print(progress_text(progress), file=sys.stderr, flush=True)
+        shown = line
+
+    try:
+        row = ask_and_follow(runtime, project, tell)
+    except KeyboardInterrupt:
+        print("the training goes on without this; end it: labelloop train PROJECT --cancel", file=sys.stderr)
+        raise typer.Exit(1) from None
+    report = {"project": project.project_id, "training": training_report(row)}
+    say(report, as_json, f"{row.training_id}: {row.outcome}, {row.reason}")
+    if row.outcome in ("failed", "cancelled"):
+        raise typer.Exit(1)
 
 
 def models(project: Wanted, settings: SettingsFile = None, as_json: AsJson = False) -> None:

@@ -39,9 +39,9 @@ def new_owner() -> str:
     return f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def acquire(store: Store, project_id: int, kind: str, ttl_s: float) -> Lease | None:
-    """The lease, or None while somebody else holds it."""
-    owner, now = new_owner(), utc_now()
+def acquire(store: Store, project_id: int, kind: str, ttl_s: float, label: str = "") -> Lease | None:
+    """The lease, or None while somebody else holds it. `label` begins the owner's name, for others to read."""
+    owner, now = f"{label}{new_owner()}", utc_now()
     where = store.scope(leases, project_id) & (leases.c.kind == kind)
     with store.begin() as connection:
         store.insert_missing(
@@ -98,6 +98,13 @@ def held(store: Store, project_id: int, kind: str) -> bool:
     where = store.scope(leases, project_id) & (leases.c.kind == kind) & (leases.c.expires_at >= utc_now())
     with store.read() as connection:
         return connection.execute(select(leases.c.fence).where(where)).first() is not None
+
+
+def holder(store: Store, project_id: int, kind: str) -> str | None:
+    """The name of who holds that lease now, or None."""
+    where = store.scope(leases, project_id) & (leases.c.kind == kind) & (leases.c.expires_at >= utc_now())
+    with store.read() as connection:
+        return connection.execute(select(leases.c.owner).where(where)).scalar()
 
 
 def _mine(store: Store, lease: Lease) -> ColumnElement[bool]:
@@ -163,9 +170,9 @@ class HeldLease:
 
 
 @contextmanager
-def holding(store: Store, project_id: int, kind: str, ttl_s: float) -> Iterator[HeldLease | None]:
+def holding(store: Store, project_id: int, kind: str, ttl_s: float, label: str = "") -> Iterator[HeldLease | None]:
     """Hold a lease for the length of the block; None when another worker has it."""
-    lease = acquire(store, project_id, kind, ttl_s)
+    lease = acquire(store, project_id, kind, ttl_s, label)
     if lease is None:
         yield None
         return

@@ -97,6 +97,7 @@ class TrainingRow:
     finished_at: datetime | None
     registered_at: datetime | None
     metrics: Mapping[str, Any]
+    cancel_asked: str | None = None
 
 
 @dataclass(frozen=True)

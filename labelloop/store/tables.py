@@ -254,7 +254,7 @@ forgotten = Table(
     Column("finished_at", UtcTime),
 )
 
-# MUTABLE until the outcome is known.
+# MUTABLE until the outcome is known. `cancel_asked`: who wants it to end, and why.
 trainings = Table(
     "trainings",
     metadata,
@@ -275,6 +275,7 @@ trainings = Table(
     Column("finished_at", UtcTime),
     Column("registered_at", UtcTime),
     Column("metrics", JSON, nullable=False),
+    Column("cancel_asked", Text),
 )
 
 # MUTABLE: moved in the transaction of the rows that were read. `updated_at`: read up to here; `settled_at`: whatever

@@ -126,6 +126,22 @@ def finish_training(
     )
 
 
+def ask_to_cancel(store: Store, project_id: int, training_id: str, why: str) -> bool:
+    """Note that an attempt is to end; whether it was not over yet. `why` names who asks, and becomes its reason."""
+    where = store.scope(trainings, project_id) & (trainings.c.training_id == training_id)
+    with store.begin() as connection:
+        asked = connection.execute(
+            update(trainings).where(where, trainings.c.outcome.is_(None)).values(cancel_asked=why)
+        )
+    return asked.rowcount == 1
+
+
+def cancel_asked(store: Store, connection: Connection, row: TrainingRow) -> str | None:
+    """Why the attempt is to end, as it stands now; None while nobody asked. One look-up by key."""
+    where = store.scope(trainings, row.project_id) & (trainings.c.training_id == row.training_id)
+    return connection.execute(select(trainings.c.cancel_asked).where(where)).scalar()
+
+
 def running_training(store: Store, project_id: int) -> TrainingRow | None:
     """The attempt without an outcome, or None; there is at most one."""
     open_rows = [row for row in trainings_of(store, project_id) if row.outcome is None]
