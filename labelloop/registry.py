@@ -5,7 +5,7 @@ Only training jobs, promotions' alias step and the command line come here: impor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,10 @@ def model_name(instance: str, project_id: int, backend: str) -> str:
 
 @dataclass(frozen=True)
 class Registration:
-    """What one training attempt leaves in the registry; `version` is None when it made no artefact."""
+    """What one training attempt leaves in the registry; `version` is None when it made no artefact.
+
+    `curve` has the values of each step of the training, `by_labels` those of metrics against a number of labels.
+    """
 
     model: str
     training_id: str
@@ -33,6 +36,7 @@ class Registration:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[Mapping[str, float], ...] = ()
+    by_labels: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,6 +92,11 @@ class Registry:
             Metric(name, float(value), 0, step)
             for step, point in enumerate(registration.curve)
             for name, value in point.items()
+        ]
+        step_metrics += [
+            Metric(name, float(value), 0, labels)
+            for name, points in registration.by_labels.items()
+            for labels, value in points
         ]
         final = [Metric(name, float(value), 0, 0) for name, value in registration.metrics.items()]
         params = [Param(name, str(value)[:500]) for name, value in registration.params.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from labelloop import __version__
@@ -11,8 +12,9 @@ from labelloop.errors import ServiceDown
 from labelloop.registry import Registration, model_name
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import holding
-from labelloop.store.trainings import training, update_training
+from labelloop.store.trainings import training, trainings_of, update_training
 from labelloop.store.types import utc_now
+from sync.learning_curve import Point, forecast, points_of
 from sync.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,11 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
         numbers |= {"gate_difference": gate["difference"], "gate_low": low, "gate_high": high}
     if metrics.get("labels"):
         numbers["labels"] = metrics["labels"]
+    earlier = [each for each in trainings_of(runtime.store, project.project_id) if each.number <= row.number]
+    points = points_of(earlier)
+    every = runtime.project_settings(project).active_learning.retrain_every_n_labels
+    if found := forecast(points, every):
+        numbers |= {"forecast_gain": found.gain, "forecast_low": found.low, "forecast_high": found.high}
     artefact = None
     if row.path and row.digest:
         artefact = fetch_artefact(row.path, row.digest, runtime.services.data.absolute() / "versions")
@@ -83,5 +90,15 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
         params={"label_count": row.label_count, **metrics.get("params", {})},
         metrics=numbers,
         curve=tuple(metrics.get("curve") or ()),
+        by_labels=_learning_curve(points),
         tags=tags,
     )
+
+
+def _learning_curve(points: Sequence[Point]) -> dict[str, list[tuple[int, float]]]:
+    """The holdout metric of this training and of those before it, and the ends of its interval, by labels."""
+    found = {"learning_curve": [(point.labels, point.value) for point in points]}
+    for name in ("low", "high"):
+        ends = [(point.labels, getattr(point, name)) for point in points]
+        found[f"learning_curve_{name}"] = [(labels, end) for labels, end in ends if end is not None]
+    return found

@@ -53,6 +53,7 @@ class PartName(StrEnum):
     CONSENSUS = "consensus"
     REVIEW = "review"
     COST = "cost"
+    LEARNING = "learning"
 
 
 _PROJECT = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?/projects/\d+")
@@ -80,6 +81,9 @@ def report(
     cost: Annotated[
         Path | None, typer.Option("--cost", help="JSON of labelloop cost; default: made now, of a project")
     ] = None,
+    learning: Annotated[
+        Path | None, typer.Option("--learning", help="JSON of labelloop models; default: made now, of a project")
+    ] = None,
     without: Annotated[
         list[PartName] | None,
         typer.Option("--without", help="a part to leave out, for speed; may be said several times"),
@@ -101,7 +105,7 @@ def report(
         raise UsageError(f"--out {out}: expected a file in a folder that is there")
     extra = {
         name.value: _extra(path, name.value)
-        for name, path in zip(PartName, (annotators, errors, consensus, review, cost), strict=True)
+        for name, path in zip(PartName, (annotators, errors, consensus, review, cost, learning), strict=True)
         if path is not None
     }
     parts = _Parts(extra, frozenset(each.value for each in without or ()), progress_counter("report", silent=as_json))
@@ -220,12 +224,14 @@ def _of_labels(
         from sync.agreement_checks import alarms_of
         from sync.annotator_work import work_frame
         from sync.correction_cost import cost_of
+        from sync.overview import models_report
         from sync.reviewing import review_report
 
         row = project_of(runtime, needed(project))
         labels, parsed, title = work_frame(runtime, row), parse_label_config(row.label_config), row.title
         parts.make("review", lambda: review_report(runtime, row).to_json())
         parts.make("cost", lambda: cost_of(runtime.store, row).to_json(row.project_id))
+        parts.make("learning", lambda: models_report(runtime, row))
         parts.make("errors", partial(errors_of_project, runtime, row))
         base = (url or runtime.services.label_studio_url).rstrip("/")
         address = _project_address(base if _PROJECT.fullmatch(base) else f"{base}/projects/{row.project_id}")
@@ -278,6 +284,7 @@ def _extra(path: Path, name: str) -> Any:
     from qa.report import findings
     from qa.report.consensus import consensus_section
     from qa.report.corrections import corrections_section
+    from qa.report.learning import learning_section
 
     sections: dict[str, tuple[str | None, Callable[[dict[str, Any]], Any]]] = {
         "annotators": ("annotators", lambda told: findings.annotators_section(told, str)),  # type: ignore[arg-type]
@@ -285,9 +292,11 @@ def _extra(path: Path, name: str) -> Any:
         "consensus": ("tasks", lambda told: consensus_section([told], str)),  # type: ignore[arg-type]
         "review": (None, findings.review_section),
         "cost": ("classes", corrections_section),
+        "learning": ("learning", learning_section),
     }
     key, section = sections[name]
-    expected = f"--{name} {path}: expected what labelloop {name} --json prints"
+    command = "models" if name == "learning" else name
+    expected = f"--{name} {path}: expected what labelloop {command} --json prints"
     try:
         told = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:

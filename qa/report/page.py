@@ -17,6 +17,7 @@ from qa.report.controls import control_section
 from qa.report.corrections import corrections_section
 from qa.report.disagreements import Disagreement
 from qa.report.findings import annotators_section, errors_section, review_section
+from qa.report.learning import learning_section
 from qa.report.markup import Child, Html, element, escaped, joined, named
 from qa.report.passages import passage_rows
 from qa.report.pictures import DRAWN, Absent, Look, image_figures
@@ -47,6 +48,7 @@ class Content:
     consensus: Sequence[Mapping[str, Any]] | None = None
     review: Mapping[str, Any] | None = None
     cost: Mapping[str, Any] | None = None
+    learning: Mapping[str, Any] | None = None
     not_made: Mapping[str, str] = field(default_factory=dict)
     look: Look = _no_image
     task_url: Callable[[Any], str | None] = lambda task: None
@@ -103,6 +105,7 @@ def _others(content: Content, link: Callable[[Any], Html]) -> Iterator[tuple[str
         ("consensus", "Consensus", content.consensus, lambda told: consensus_section(told, link)),
         ("review", "Review", content.review, review_section),
         ("cost", "Cost of corrections", content.cost, corrections_section),
+        ("learning", "Learning", content.learning, learning_section),
     )
     for ident, title, told, made in parts:
         if told is not None:

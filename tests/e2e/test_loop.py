@@ -43,7 +43,7 @@ SMALL = (
         settings={"epochs": 8, "warm_start": "champion", "gate_min_objects": 20},
     ),
     scaled(NEWS, count=220, every=50, rounds=2, holdout=0.14, at_least=0.05, above_baseline=0.0, settings=FEW),
-    scaled(MESSAGES, count=220, every=50, rounds=2, holdout=0.14, at_least=0.2, above_baseline=0.0, settings=FEW),
+    scaled(MESSAGES, count=280, every=50, rounds=3, holdout=0.14, at_least=0.2, above_baseline=0.0, settings=FEW),
 )
 
 

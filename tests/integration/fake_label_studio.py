@@ -16,6 +16,7 @@ from labelloop.label_studio import AnnotationRow, HeldPrediction, ProjectCounts,
 from labelloop.label_studio.listing import IdSpan
 from labelloop.label_studio.prediction_dump import PredictionDump
 from labelloop.queueing import JobRequest
+from labelloop.registry import Registration
 from labelloop.settings import Settings, load_settings
 from labelloop.store import ProjectRow, Store
 from sync.runtime import Runtime
@@ -252,7 +253,7 @@ class FakeRegistry:
     """MLflow in memory; `down` makes every call raise."""
 
     def __init__(self) -> None:
-        self.registered: list[str] = []
+        self.registrations: list[Registration] = []
         self.champions: list[str] = []
         self.down = False
 
@@ -260,9 +261,13 @@ class FakeRegistry:
         if self.down:
             raise ServiceDown("MLflow is away")
 
-    def register(self, registration: Any) -> str:
+    @property
+    def registered(self) -> list[str]:
+        return [each.training_id for each in self.registrations]
+
+    def register(self, registration: Registration) -> str:
         self._called()
-        self.registered.append(registration.training_id)
+        self.registrations.append(registration)
         return "1"
 
     def set_champion(self, model: str, version: str) -> None:

@@ -50,6 +50,7 @@ def registration(tmp_path: Path) -> Registration:
         params={"epochs": 3, "long": "x" * 900},
         metrics={"holdout_map50": 0.5, "holdout_tasks": 20},
         curve=({"loss": 2.0, "map": 0.1}, {"loss": 1.0, "map": 0.3}),
+        by_labels={"learning_curve": [(50, 0.2), (100, 0.5)], "learning_curve_low": []},
         tags={"outcome": "promoted", "dataset_id": "d1"},
     )
 
@@ -68,6 +69,8 @@ def test_registering_twice_makes_one_run_and_one_version(
     assert run.data.metrics["holdout_map50"] == 0.5 and run.data.params["epochs"] == "3"
     assert run.data.tags["dataset_id"] == "d1" and run.data.tags["training_id"] == registration.training_id
     assert [m.value for m in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+    history = client.get_metric_history(run.info.run_id, "learning_curve")
+    assert sorted((m.step, m.value) for m in history) == [(50, 0.2), (100, 0.5)], "against labels"
     (version,) = client.search_model_versions(f"name = '{registration.model}'")
     assert version.tags["version"] == "yolo-p3-v1" and version.run_id == run.info.run_id
     files = {file.path for file in client.list_artifacts(run.info.run_id, "artefact")}

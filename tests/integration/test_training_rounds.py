@@ -302,6 +302,20 @@ def test_only_one_worker_trains_a_project(loop: Loop) -> None:
     assert attempts(loop)[0].outcome == "promoted"
 
 
+def test_a_run_in_the_registry_has_the_learning_curve_as_it_was_then(loop: Loop) -> None:
+    first_round(loop)
+    loop.label(pooled(loop)[EVERY : 2 * EVERY])
+    assert reconcile(loop) is not None
+    train(loop)
+    first, second = loop.registry.registrations
+    rows = attempts(loop)
+    curve = [(row.metrics["labels"], row.metrics["candidate"]["value"]) for row in rows]
+    assert first.by_labels["learning_curve"] == curve[:1] and second.by_labels["learning_curve"] == curve
+    lows = [(row.metrics["labels"], row.metrics["interval"][0]) for row in rows]
+    assert second.by_labels["learning_curve_low"] == lows
+    assert "forecast_gain" not in second.metrics, "from four trainings on"
+
+
 def test_an_mlflow_that_is_away_is_told_later(loop: Loop) -> None:
     loop.registry.down = True
     promotion = first_round(loop)

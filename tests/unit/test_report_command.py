@@ -134,9 +134,9 @@ def test_a_project_is_read_from_the_store_and_links_to_label_studio(
     store.engine.dispose()
     told, tree = written("Letters")
     assert [each["task"] for each in told["worst"]] == [5, 2, 4] and "Letters" in str(tree.text())
-    assert (
-        told["parts"] == ["agreement", "annotators", "errors", "consensus", "review", "cost"] and told["not_made"] == {}
-    )
+    parts = ["agreement", "annotators", "errors", "consensus", "review", "cost", "learning"]
+    assert told["parts"] == parts and told["not_made"] == {}
+    assert "No model was measured yet." in str(tree.css_first("#learning").text())  # type: ignore[union-attr]
     assert next(a.attributes["href"] for a in tree.css("article a")) == "http://127.0.0.1:9/projects/1/data?task=5"
     _, tree = written("Letters", "--label-studio-url", "https://labels.example")
     assert next(a.attributes["href"] for a in tree.css("article a")) == "https://labels.example/projects/1/data?task=5"
@@ -158,10 +158,11 @@ def test_other_reports_are_taken_in_and_others_are_refused(here: Path) -> None:
     told, tree = written(*export(here), "--errors", "errors.json")
     assert "errors" in told["parts"] and "None found." in str(tree.css_first("#errors").text())  # type: ignore[union-attr]
     for name, body in (("errors", '{"findings": [{}]}'), ("annotators", "{}"), ("consensus", "[]"), ("review", "{"),
-                       ("cost", '{"classes": []}')):  # fmt: skip
+                       ("cost", '{"classes": []}'), ("learning", '{"learning": {}}')):  # fmt: skip
         (here / "other.json").write_text(body)
         error = refused(*export(here), f"--{name}", "other.json")
-        assert isinstance(error, DataError) and f"labelloop {name} --json" in str(error)
+        command = "models" if name == "learning" else name
+        assert isinstance(error, DataError) and f"labelloop {command} --json" in str(error)
     assert isinstance(refused(*export(here), "--errors", "nowhere.json"), DataError)
 
 
