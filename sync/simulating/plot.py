@@ -11,7 +11,7 @@ from qa.report.curves import Curve, curves_picture
 def learning_curves(report: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """An SVG document of a simulation's report; the dashed line is 95 % of the score that all labels give."""
     curves = [
-        Curve(name, [tuple(float(point[key]) for key in ("labels", "mean", "low", "high")) for point in each["curve"]])
+        Curve(name, [(float(p["labels"]), float(p["mean"]), float(p["low"]), float(p["high"])) for p in each["curve"]])
         for name, each in report.items()
     ]
     full = float(next(iter(report.values()))["full_score"])
