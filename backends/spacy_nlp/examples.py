@@ -1,4 +1,4 @@
-"""The labelled texts of a dataset version, and their spans on spaCy's tokens."""
+"""The labelled texts of a dataset version as each control sees them, and their spans on spaCy's tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backends.choice_regions import chosen_classes
 from backends.spacy_nlp.converters.labels import Document, Span, region_spans
 from backends.spacy_nlp.documents import read_document
 from labelloop.datasets import Dataset
@@ -15,23 +16,25 @@ from labelloop.values import Outcome, Region
 
 @dataclass(frozen=True)
 class LabelledText:
-    """One piece of a task's text and its true spans."""
+    """One piece of a task's text, and what is true of it: its spans, or the classes that were chosen for it."""
 
     text: str
-    spans: tuple[Span, ...]
+    spans: tuple[Span, ...] = ()
+    chosen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class LabelledTask:
     """A task's pieces of text with their truth; `document` is None when the task has no text.
 
-    `unusable` counts the regions that do not lie in it.
+    Choices are of the whole text: one piece. `unusable` counts the regions that do not lie in the document.
     """
 
     task_id: int
     data: Mapping[str, Any]
     document: Document | None
     pieces: tuple[LabelledText, ...] = ()
+    chosen: frozenset[str] = frozenset()
     unusable: int = 0
 
     @property
@@ -54,13 +57,28 @@ class LabelledTask:
         return self.joined([piece.spans for piece in self.pieces])
 
 
+def takes_several(control: Control) -> bool:
+    """Whether a Choices control takes any number of its classes; one class alone is there or not."""
+    return control.attributes.get("choice", "single").startswith("multiple") or len(control.classes) == 1
+
+
 def read_tasks(dataset: Dataset, control: Control, split: str) -> list[LabelledTask]:
-    """The tasks of a split with their true spans of the control's classes, ordered by task id."""
-    return [_labelled(control, task_id, data, result) for task_id, data, result in dataset.truth(split)]
+    """The tasks of a split with what is true for a control, by task id; without those for which a choice is left open."""
+    read = (_labelled(control, task_id, data, result) for task_id, data, result in dataset.truth(split))
+    return [task for task in read if task is not None]
 
 
-def _labelled(control: Control, task_id: int, data: dict[str, Any], result: Sequence[Region]) -> LabelledTask:
+def _labelled(control: Control, task_id: int, data: dict[str, Any], result: Sequence[Region]) -> LabelledTask | None:
     document = read_document(data, control.data_key, control.object_tag, control.object_attributes)
+    if control.tag == "Choices":
+        given = chosen_classes(result, control.classes, control.name)
+        several = takes_several(control)
+        if not given and not several:
+            return None
+        chosen = frozenset(given if several else given[:1])
+        if isinstance(document, Outcome):
+            return LabelledTask(task_id, data, None, chosen=chosen)
+        return LabelledTask(task_id, data, document, (LabelledText("\n".join(document.texts), (), chosen),), chosen)
     if isinstance(document, Outcome):
         return LabelledTask(task_id, data, None)
     spans, unusable = region_spans(document, result, control.name, control.region_type)
@@ -68,18 +86,17 @@ def _labelled(control: Control, task_id: int, data: dict[str, Any], result: Sequ
         LabelledText(text, tuple(span for span in found if span.label in control.classes))
         for text, found in zip(document.texts, spans, strict=True)
     )
-    return LabelledTask(task_id, data, document, pieces, unusable)
+    return LabelledTask(task_id, data, document, pieces, unusable=unusable)
 
 
 def aligned_spans(doc: Any, spans: Sequence[Span]) -> tuple[list[Any], int]:
-    """(spaCy Spans without overlap, how many of the given spans could not be taken as they are).
+    """(spaCy Spans, each once, how many of the given spans could not be taken as they are).
 
-    A span that cuts a token shrinks to the whole tokens inside it, or grows when there is none; of overlapping spans
-    the longest stays. White space tokens at its ends, which spaCy refuses, are cut off.
+    A span that cuts a token shrinks to the whole tokens inside it, or grows when there is none. White space tokens at its
+    ends, which spaCy refuses, are cut off.
     """
-    from spacy.util import filter_spans
-
-    found, moved = [], 0
+    found: dict[tuple[int, int, str], Any] = {}
+    moved = 0
     for span in spans:
         exact = doc.char_span(span.start, span.end, label=span.label)
         kept = exact
@@ -89,9 +106,8 @@ def aligned_spans(doc: Any, spans: Sequence[Span]) -> tuple[list[Any], int]:
         kept = _without_blank_ends(doc, kept)
         moved += exact is None or kept is None
         if kept is not None:
-            found.append(kept)
-    filtered = filter_spans(found)
-    return filtered, moved + len(found) - len(filtered)
+            found[kept.start, kept.end, kept.label_] = kept
+    return list(found.values()), moved
 
 
 def _without_blank_ends(doc: Any, span: Any) -> Any:

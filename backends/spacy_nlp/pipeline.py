@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.calibration import tempered, tempered_each
 from backends.spacy_nlp.components import CLASSES, ENTITIES, RULERS, SPANS
 from backends.spacy_nlp.converters.labels import Span
 from backends.spacy_nlp.decoding import TOP, Said, decode
@@ -45,21 +46,22 @@ class TextPipeline:
             if name in self._asked and factory in ENTITIES:
                 said[name] = decode(component, docs, self._asked[name], want=want, threads=self._threads)
             elif name in self._asked and factory in SPANS:
-                said[name] = read_spans(component, docs)
+                said[name] = read_spans(component, docs, self._asked[name])
             else:
                 piped = hasattr(component, "pipe")
                 docs = list(component.pipe(docs, batch_size=_BATCH)) if piped else [component(doc) for doc in docs]
                 if name in self._asked and factory in CLASSES:
-                    said[name] = [_classes(component, doc, several=factory == "textcat_multilabel") for doc in docs]
+                    several = factory == "textcat_multilabel"
+                    said[name] = [_classes(component, doc, self._asked[name], several=several) for doc in docs]
             if factory in RULERS:
                 _take_ruled_entities(said, docs)
         if "embedding" in want:
-            _add_embeddings(said, docs)
+            _add_embeddings(said, docs, dict(self._nlp.pipeline))
         return [{name: found[at] for name, found in said.items()} for at in range(len(docs))]
 
 
-def read_spans(spancat: Any, docs: Sequence[Any]) -> list[Said]:
-    """What a span categorizer finds in each Doc, with its own scores; it also sets `doc.spans` as it always does.
+def read_spans(spancat: Any, docs: Sequence[Any], temperature: float = 1.0) -> list[Said]:
+    """What a span categorizer finds in each Doc, with its scores, scaled; it also sets `doc.spans` as it always does.
 
     A candidate's doubt is how near its likeliest label was to the other side: to 0.5, or to the second where labels
     exclude each other.
@@ -76,13 +78,15 @@ def read_spans(spancat: Any, docs: Sequence[Any]) -> list[Said]:
         rows = np.asarray(scores.get() if hasattr(scores, "get") else scores, dtype=np.float64)
         ends = np.cumsum(np.asarray(candidates.lengths))
         for index, doc, end, length in zip(part, batch, ends, candidates.lengths, strict=True):
-            found[index] = _spans_said(spancat, doc, rows[int(end) - int(length) : int(end)], several)
+            own = rows[int(end) - int(length) : int(end)]
+            found[index] = _spans_said(spancat, doc, own, several, temperature)
     return found
 
 
-def _spans_said(spancat: Any, doc: Any, rows: Any, several: bool) -> Said:
+def _spans_said(spancat: Any, doc: Any, rows: Any, several: bool, temperature: float) -> Said:
     group = doc.spans.get(spancat.key, ())
-    scores = group.attrs.get("scores", ()) if len(group) else ()
+    scores = tempered_each(np.asarray(group.attrs.get("scores", ()) if len(group) else ()), temperature)
+    rows = tempered_each(rows, temperature)
     spans = [
         Span(span.start_char, span.end_char, span.label_, float(score))
         for span, score in zip(group, scores, strict=True)
@@ -96,9 +100,11 @@ def _spans_said(spancat: Any, doc: Any, rows: Any, several: bool) -> Said:
     return Said(spans, tuple(np.sort(doubts)[::-1][:TOP].tolist()), chances)
 
 
-def _classes(textcat: Any, doc: Any, *, several: bool) -> Said:
-    chances = {str(label): float(doc.cats.get(label, 0.0)) for label in textcat.labels}
-    row = np.array([list(chances.values())])
+def _classes(textcat: Any, doc: Any, temperature: float, *, several: bool) -> Said:
+    row = np.array([[float(doc.cats.get(label, 0.0)) for label in textcat.labels]])
+    if temperature != 1.0:
+        row = tempered_each(row, temperature) if several else tempered(row, temperature)
+    chances = dict(zip(map(str, textcat.labels), row[0].tolist(), strict=True))
     doubts = _two_sided(row).max(axis=1) if several else _margins(row)
     return Said(doubts=(float(doubts[0]),), chances=chances)
 
@@ -124,11 +130,21 @@ def _take_ruled_entities(said: Mapping[str, list[Said]], docs: Sequence[Any]) ->
             one.spans = [Span(*key, scores.get(key, 1.0)) for key in keys]
 
 
-def _add_embeddings(said: Mapping[str, list[Said]], docs: Sequence[Any]) -> None:
-    """Where no recogniser has given one: the mean of the shared token vectors, else the mean word vector."""
-    for found in said.values():
-        for doc, one in zip(docs, found, strict=True):
-            if not one.embedding and len(doc):
-                vector = np.asarray(doc.tensor.mean(axis=0) if len(doc.tensor) else doc.vector, dtype=np.float64)
-                norm = float(np.linalg.norm(vector)) if vector.size else 0.0
-                one.embedding = tuple((vector / norm).tolist()) if norm > 0 else ()
+def _add_embeddings(said: Mapping[str, list[Said]], docs: Sequence[Any], components: Mapping[str, Any]) -> None:
+    """Where no recogniser has given one: the mean of the shared token vectors, else of the component's own or of words."""
+    for name, found in said.items():
+        without = [(doc, one) for doc, one in zip(docs, found, strict=True) if not one.embedding and len(doc)]
+        for (doc, one), own in zip(without, _own_vectors(components[name], [doc for doc, _ in without]), strict=True):
+            vectors = doc.tensor if len(doc.tensor) else own
+            vector = np.asarray(doc.vector if vectors is None else vectors.mean(axis=0), dtype=np.float64)
+            norm = float(np.linalg.norm(vector)) if vector.size else 0.0
+            one.embedding = tuple((vector / norm).tolist()) if norm > 0 else ()
+
+
+def _own_vectors(component: Any, docs: Sequence[Any]) -> Sequence[Any]:
+    """(tokens, width) of each Doc by the token vectors inside a component; None where they are the pipeline's."""
+    if not docs or not component.model.has_ref("tok2vec") or any(len(doc.tensor) for doc in docs):
+        return [None] * len(docs)
+    layer = component.model.get_ref("tok2vec")
+    shared = any("listener" in part.name for part in layer.walk())
+    return [None] * len(docs) if shared else list(layer.predict(list(docs)))

@@ -1,277 +1,226 @@
-"""Trains and evaluates the spaCy entity recogniser from a dataset folder."""
+"""Trains and evaluates spaCy components from a dataset folder: one for each control of spans or choices on a text."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
-from backends.calibration import LEAST_ANSWERS, fit_temperature
+from backends.control_metrics import headline, weighted_scores
 from backends.protocols import Progress
-from backends.resampling import Floats, Scores, f1_scores
+from backends.resampling import Floats, Scores
 from backends.spacy_nlp.artefact import Answer, read_answers, read_model, write_model
-from backends.spacy_nlp.backend import TYPES, SpacyBackend
-from backends.spacy_nlp.calibration import Evidence, gather_evidence
-from backends.spacy_nlp.converters.labels import Span, region_spans
+from backends.spacy_nlp.backend import TYPES
 from backends.spacy_nlp.documents import SPAN_TAGS, TEXT_TAGS, reading_attributes
-from backends.spacy_nlp.examples import LabelledTask, LabelledText, aligned_spans, read_tasks
-from backends.spacy_nlp.metrics import dictionary_spans, entity_f1, match_spans, surface_forms
+from backends.spacy_nlp.examples import LabelledTask, read_tasks, takes_several
+from backends.spacy_nlp.judging import judge_version
+from backends.spacy_nlp.learning import Learned, Recipe, learn, pieces
+from backends.spacy_nlp.learning_ner import NerRecipe
+from backends.spacy_nlp.learning_spancat import OVERLAPPING, SpancatRecipe, candidate_length, overlapping_share
+from backends.spacy_nlp.learning_textcat import TextcatRecipe
 from backends.thresholds import show_thresholds
 from backends.version_labels import ControlLabels, read_labels, write_labels
-from labelloop.datasets import read_dataset
+from labelloop.datasets import Dataset, read_dataset
 from labelloop.errors import DataError, NotReady
 from labelloop.label_config import Control, LabelConfig
-from labelloop.values import Artefact, Budget, Metrics, TaskItem
+from labelloop.values import Artefact, Budget, Metrics
 
-PASSES = 20
-_WIDTH, _DEPTH, _ROWS = 64, 3, 4000
-_DROPOUT = 0.35
-_LEARN_RATE = 0.002
-_BATCH, _LARGE_BATCH, _MANY_TEXTS = 8, 16, 1_000
-_FOLD_SHARE = 0.25
-_LEAST_FOR_FOLD = 12
-_FEWEST, _ENOUGH = 4, 14  # passes: fewer leave confidences that tell right from wrong badly
-_QUICK, _BOUND = 6_000, 48_000  # texts shown over all passes: up to which more than enough are made, and at most
-_FOLD_END = 0.43  # of the progress: the share of the work that the model for the thresholds is
-_CONFIG = {
-    "model": {
-        "@architectures": "spacy.TransitionBasedParser.v2",
-        "state_type": "ner", "extra_state_tokens": False, "hidden_width": 64, "maxout_pieces": 2, "use_upper": True,
-        "tok2vec": {
-            "@architectures": "spacy.HashEmbedCNN.v2",
-            "pretrained_vectors": None, "width": _WIDTH, "depth": _DEPTH, "embed_size": _ROWS, "window_size": 1,
-            "maxout_pieces": 3, "subword_features": True,
-        },
-    }
-}  # fmt: skip
+SPAN_MODELS = ("auto", "ner", "spancat")
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What one run over the texts needs: passes, seed, the progress call and the share of it that this run is."""
+class _Lesson:
+    """What is learned for one control, and from which tasks; `notes` are figures of the data."""
 
-    passes: int
-    seed: int
-    progress: Progress
-    begin: float
-    end: float
-    what: str
+    control: Control
+    recipe: Recipe
+    tasks: Sequence[LabelledTask]
+    notes: Mapping[str, Any]
 
 
 class SpacyTrainer:
-    """Entities in text; the metric is micro F1 of spans that agree in start, end and label."""
+    """Spans and choices of texts: micro F1 of exact spans, macro F1 of choices, and the mean of several controls."""
 
     metric = "entity_f1"
 
     def fit(
         self, dataset_dir: Path, out_dir: Path, *, start: Path | None, budget: Budget, progress: Progress
     ) -> Artefact:
-        """Train on the whole training split, from scratch or from the weights of `start`; NotReady without any text.
+        """Train on the whole training split, from scratch or from what fits of `start`; NotReady without any text.
 
-        First a model without a quarter of the tasks, which gives temperature and show thresholds, then the one that stays.
+        Each control has a pipeline of its own. One that nobody has answered yet is left out.
         """
         progress(0.0, "reading the dataset")
-        dataset = read_dataset(dataset_dir)
-        control = _control(dataset.label_config)
-        read = read_tasks(dataset, control, "train")
-        tasks = [task for task in read if task.document is not None]
-        if not tasks:
-            raise NotReady("the training split has no labelled text; label some tasks first")
-        if not control.classes:
-            raise DataError(f"control {control.name!r} has no <Label>; add the classes to the label config")
-        texts = _pieces(tasks)
-        source = _usable_start(start, control)
-        held = _out_of_fold(tasks, control.classes, budget, progress)
-        calibrated = len(held.right) >= LEAST_ANSWERS
-        temperature = fit_temperature(held.confidences, held.right) if calibrated else 1.0
-        plan = _Plan(_passes(texts, budget), budget.seed, progress, _FOLD_END, 0.97, "training")
-        nlp, curve, misaligned = _train(texts, control.classes, source, plan)
+        lessons = _lessons(read_dataset(dataset_dir))
+        earlier = _Earlier.of(start)
+        learned = []
+        for number, lesson in enumerate(lessons):
+            told = _told(progress, number, lesson.control.name if len(lessons) > 1 else "", len(lessons))
+            source = earlier.pipeline(lesson.control, lesson.recipe)
+            learned.append(learn(lesson.recipe, lesson.tasks, source, budget, told))
         progress(0.98, "writing the model")
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_model(out_dir, [nlp], [_answer(control)])
-        thresholds = show_thresholds(held.scored(temperature), control.classes)
-        labels = ControlLabels(
-            control.name, control.to_name, control.data_key, control.region_type, control.classes,
-            thresholds, calibrated, temperature,
-        )  # fmt: skip
-        write_labels(out_dir, [labels])
-        params = {
-            "passes": plan.passes, "texts": len(texts), "entities": sum(len(text.spans) for text in texts),
-            "texts_missing": len(read) - len(tasks), "misaligned": misaligned,
-            "outside_text": sum(task.unusable for task in tasks), "continued": source is not None,
-            "seed": budget.seed, "out_of_fold_suggestions": len(held.right), "temperature": temperature,
-        }  # fmt: skip
+        write_model(out_dir, [each.nlp for each in learned], [_answer(*one) for one in enumerate(lessons, start=1)])
+        write_labels(out_dir, [_labels(lesson.control, each) for lesson, each in zip(lessons, learned, strict=True)])
+        params = _params(lessons, learned)
         (out_dir / "metrics.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
         progress(1.0, "trained")
-        return Artefact(out_dir, params, tuple(curve))
+        return Artefact(out_dir, params, _curve(lessons, learned))
 
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
-        """entity_f1 on the holdout; the baseline finds the names of the training split again."""
+        """The headline on the holdout, control by control.
+
+        The baseline finds the names of the training split again, says its most frequent class, and none of several.
+        """
         dataset = read_dataset(dataset_dir)
-        labels = read_labels(artefact_dir, *TYPES)
-        control = next((c for c in dataset.label_config.controls if c.name in {one.control for one in labels}), None)
-        if control is None or control.tag not in SPAN_TAGS:
+        known = {one.control for one in read_labels(artefact_dir, *TYPES)}
+        controls = learnable_controls(dataset.label_config)
+        if not any(control.name in known for control in controls):
             raise DataError(
-                f"{artefact_dir} answers for {[one.control for one in labels]}, and the dataset has no such spans"
+                f"{artefact_dir} answers for {sorted(known)}, and the dataset's spans and choices on texts are "
+                f"{[control.name for control in controls]}; evaluate it on a dataset of its own project"
             )
-        items = read_tasks(dataset, control, "holdout")
-        outcomes = SpacyBackend(artefact_dir).predict([TaskItem(item.task_id, item.data) for item in items])
-        said = [
-            item.joined(region_spans(item.document, outcome.regions, control.name, control.region_type)[0])
-            if item.document is not None
-            else []
-            for item, outcome in zip(items, outcomes, strict=True)
-        ]
-        known = surface_forms((task.text, task.spans) for task in read_tasks(dataset, control, "train"))
-        return _metrics(items, said, [dictionary_spans(item.text, known) for item in items], control.classes)
+        return judge_version(artefact_dir, dataset, controls)
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
-        """Micro F1 of these items."""
-        return entity_f1(per_item)
+        """The headline of these items."""
+        return headline(per_item)
 
     def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
-        """Micro F1 and each label's F1 for each row of weights."""
-        found = f1_scores([{key: item[key] for key in ("tp", "fp", "fn")} for item in per_item], weights)
-        return found.scores(found.micro)
+        """The headline and each class's F1 for each row of weights."""
+        return weighted_scores(per_item, weights)
 
 
-def _control(config: LabelConfig) -> Control:
-    """The first control that labels spans of a text."""
-    for control in config.controls:
-        if control.tag in SPAN_TAGS and control.object_tag in TEXT_TAGS:
-            return control
-    return config.first(*SPAN_TAGS)
+def learnable_controls(config: LabelConfig) -> list[Control]:
+    """The controls with classes that label spans of a text, or the text as a whole by choices."""
+    return [
+        control
+        for control in config.controls
+        if control.object_tag in TEXT_TAGS
+        and (control.tag in SPAN_TAGS or (control.tag == "Choices" and not control.per_region))
+        and control.classes
+    ]
 
 
-def _answer(control: Control) -> Answer:
-    same = {name: name for name in control.classes}
-    return Answer(control.name, "ner", same, 1, control.object_tag, reading_attributes(control))
+def _lessons(dataset: Dataset) -> list[_Lesson]:
+    """What there is to learn; DataError where the label config has nothing of the kind, NotReady without any text."""
+    controls = learnable_controls(dataset.label_config)
+    if not controls:
+        control = dataset.label_config.first(*SPAN_TAGS, "Choices")
+        raise DataError(
+            f"control {control.name!r} is not about a whole text or its spans, or has no classes in the label config; "
+            f"spacy_nlp learns {', '.join(SPAN_TAGS)} with <Label> and Choices with <Choice> on {', '.join(TEXT_TAGS)}"
+        )
+    span_model = str((dataset.manifest["body"].get("options") or {}).get("span_model", SPAN_MODELS[0]))
+    if span_model not in SPAN_MODELS:
+        raise DataError(
+            f"active_learning.model_options: span_model is {span_model!r}, expected one of {list(SPAN_MODELS)}"
+        )
+    lessons = [_lesson(control, read_tasks(dataset, control, "train"), span_model) for control in controls]
+    lessons = [lesson for lesson in lessons if lesson.tasks]
+    if not lessons:
+        raise NotReady("the training split has no labelled text; label some tasks first")
+    return [lesson for lesson in lessons if lesson.notes["labels"]] or lessons
 
 
-def _pieces(tasks: Sequence[LabelledTask]) -> list[LabelledText]:
-    return [piece for task in tasks for piece in task.pieces if piece.text.strip()]
-
-
-def _metrics(
-    items: Sequence[LabelledTask],
-    said: Sequence[Sequence[Span]],
-    naive: Sequence[Sequence[Span]],
-    classes: Sequence[str],
-) -> Metrics:
-    per_item = tuple(
-        {"task_id": item.task_id, **match_spans(spans, item.spans)} for item, spans in zip(items, said, strict=True)
-    )
-    baseline = [match_spans(spans, item.spans) for item, spans in zip(items, naive, strict=True)]
-    return Metrics(
-        SpacyTrainer.metric,
-        entity_f1(per_item),
-        len(items),
-        sum(len(item.spans) for item in items),
-        per_item,
-        entity_f1(baseline),
-        {f"f1/{name}": entity_f1(per_item, name) for name in classes},
-    )
-
-
-def _passes(texts: Sequence[LabelledText], budget: Budget) -> int:
-    """The passes over the texts: the budget's, or PASSES, less when the texts are many, so that the time is bounded."""
-    if budget.epochs is not None:
-        return max(budget.epochs, 1)
-    quick, bounded = _QUICK // len(texts), _BOUND // len(texts)
-    return max(_FEWEST, min(_ENOUGH, bounded), min(PASSES, quick))
-
-
-def _usable_start(start: Path | None, control: Control) -> Path | None:
-    """`start` where it is a recogniser for this control whose classes are all still there; otherwise None.
-
-    A class cannot be unlearned, and the labels of a pipeline from elsewhere are not those of the config.
-    """
-    if start is None:
-        return None
-    labels, answers = read_labels(start, *TYPES), read_answers(start)
-    if [(answer.control, answer.component) for answer in answers] != [(control.name, "ner")]:
-        return None
-    own = all(label == name for label, name in answers[0].classes.items())
-    return start if own and set(labels[0].classes) <= set(control.classes) else None
-
-
-def _out_of_fold(tasks: Sequence[LabelledTask], classes: Sequence[str], budget: Budget, progress: Progress) -> Evidence:
-    """What a model suggests on tasks that it did not see; nothing when the tasks are few, or the budget has none for it.
-
-    That model begins from scratch, as an earlier version has seen these tasks, and is trained as long as the one that
-    stays: a model grows surer with every pass, so a shorter training would give a temperature that is too low.
-    """
-    if len(tasks) < _LEAST_FOR_FOLD or not budget.calibrate:
-        return Evidence((), (), np.zeros(0, dtype=np.bool_))
-    order = list(range(len(tasks)))
-    random.Random(budget.seed).shuffle(order)
-    cut = round(len(tasks) * _FOLD_SHARE)
-    held, rest = [tasks[i] for i in order[:cut]], [tasks[i] for i in sorted(order[cut:])]
-    seen = _pieces(rest)
-    passes = _passes(_pieces(tasks), budget)
-    nlp, _, _ = _train(seen, classes, None, _Plan(passes, budget.seed, progress, 0.02, _FOLD_END, "thresholds"))
-    return gather_evidence(nlp, [(piece.text, piece.spans) for piece in _pieces(held)])
-
-
-def _pipeline(classes: Sequence[str], start: Path | None) -> Any:
-    import spacy
-
-    if start is not None:
-        nlp = read_model(start)
+def _lesson(control: Control, read: Sequence[LabelledTask], span_model: str) -> _Lesson:
+    tasks = [task for task in read if task.document is not None]
+    notes: dict[str, Any] = {
+        "labels": sum(len(task.spans) + len(task.chosen) for task in tasks),
+        "texts_missing": len(read) - len(tasks),
+        "outside_text": sum(task.unusable for task in tasks),
+    }
+    recipe: Recipe
+    if control.tag == "Choices":
+        recipe = TextcatRecipe(control.classes, takes_several(control))
     else:
-        nlp = spacy.blank("en")
-        nlp.add_pipe("ner", config=_CONFIG)
-    ner = nlp.get_pipe("ner")
-    for name in classes:
-        ner.add_label(name)
-    return nlp
+        share = overlapping_share(pieces(tasks))
+        notes["overlapping"] = round(share, 4)
+        recipe = NerRecipe(control.classes)
+        if span_model == "spancat" or (span_model == "auto" and share > OVERLAPPING):
+            longest, beyond = candidate_length(pieces(tasks))
+            notes |= {"longest_candidate": longest, "beyond_candidates": beyond}
+            recipe = SpancatRecipe(control.classes, longest)
+    return _Lesson(control, recipe, tasks, notes)
 
 
-def _examples(nlp: Any, texts: Sequence[LabelledText]) -> tuple[list[Any], int]:
-    from spacy.training import Example
+@dataclass(frozen=True)
+class _Earlier:
+    """An earlier version to continue from, or none."""
 
-    examples, misaligned = [], 0
-    for text in texts:
-        reference = nlp.make_doc(text.text)
-        spans, moved = aligned_spans(reference, text.spans)
-        reference.set_ents(spans, default="outside")
-        examples.append(Example(nlp.make_doc(text.text), reference))
-        misaligned += moved
-    return examples, misaligned
+    folder: Path | None
+    answers: Sequence[Answer] = ()
+
+    @classmethod
+    def of(cls, start: Path | None) -> _Earlier:
+        if start is None:
+            return cls(None)
+        read_labels(start, *TYPES)
+        return cls(start, read_answers(start))
+
+    def pipeline(self, control: Control, recipe: Recipe) -> Any | None:
+        """The pipeline that answered for a control, where the recipe would build the same network for its classes.
+
+        A class cannot be unlearned, only a recogniser learns new ones, and the labels of a pipeline from elsewhere are not
+        those of the config: then None.
+        """
+        answer = next((one for one in self.answers if one.control == control.name), None)
+        if self.folder is None or answer is None or answer.component != recipe.component:
+            return None
+        nlp = read_model(self.folder, answer.pipeline)
+        if nlp.pipe_names != [recipe.component]:
+            return None
+        labels, network = set(nlp.get_pipe(recipe.component).labels), nlp.config["components"][recipe.component]
+        same = network["model"] == recipe.blank().config["components"][recipe.component]["model"]
+        fits = labels <= set(control.classes) if recipe.component == "ner" else labels == set(control.classes)
+        return nlp if same and fits else None
 
 
-def _train(
-    texts: Sequence[LabelledText], classes: Sequence[str], start: Path | None, plan: _Plan
-) -> tuple[Any, list[dict[str, float]], int]:
-    """(trained pipeline, loss per pass, misaligned spans); the learning rate falls to 0, weights are averaged."""
-    from spacy.util import fix_random_seed
-    from thinc.api import Adam
+def _told(progress: Progress, number: int, name: str, parts: int) -> Progress:
+    """What passes the share that is done of one control on, as a share of the whole training."""
+    before = f"{name}: " if name else ""
+    return lambda share, message: progress(0.02 + 0.95 * (number + share) / parts, before + message)
 
-    fix_random_seed(plan.seed)
-    nlp = _pipeline(classes, start)
-    examples, misaligned = _examples(nlp, texts)
-    if start is None:
-        nlp.initialize(lambda: examples)
-    optimizer = Adam(_LEARN_RATE, L2=0.01, grad_clip=1.0, use_averages=True)
-    shuffled, curve = random.Random(plan.seed), []
-    batch = _BATCH if len(examples) < _MANY_TEXTS else _LARGE_BATCH
-    per_pass = -(-len(examples) // batch)
-    total, done = plan.passes * per_pass, 0
-    for number in range(plan.passes):
-        shuffled.shuffle(examples)
-        losses: dict[str, float] = {}
-        for at in range(0, len(examples), batch):
-            plan.progress(plan.begin + (plan.end - plan.begin) * done / total, f"{plan.what}, pass {number + 1}")
-            optimizer.learn_rate = _LEARN_RATE * min(1.0, (done + 1) / 20) * (1.0 - done / total)
-            nlp.update(examples[at : at + batch], drop=_DROPOUT, sgd=optimizer, losses=losses)
-            done += 1
-        curve.append({"pass": float(number + 1), "loss": float(np.float64(losses.get("ner", 0.0)))})
-    with nlp.use_params(optimizer.averages):
-        copy = nlp.to_bytes()
-    nlp.from_bytes(copy)
-    return nlp, curve, misaligned
+
+def _answer(number: int, lesson: _Lesson) -> Answer:
+    control = lesson.control
+    same = {name: name for name in control.classes}
+    several = control.tag == "Choices" and takes_several(control)
+    attributes = reading_attributes(control)
+    return Answer(control.name, lesson.recipe.component, same, number, control.object_tag, attributes, several)
+
+
+def _labels(control: Control, learned: Learned) -> ControlLabels:
+    judged = learned.judged
+    return ControlLabels(
+        control.name, control.to_name, control.data_key, control.region_type, control.classes,
+        show_thresholds(judged.scored, control.classes), judged.calibrated, judged.temperature,
+    )  # fmt: skip
+
+
+def _params(lessons: Sequence[_Lesson], learned: Sequence[Learned]) -> dict[str, Any]:
+    """How the version was made: of each control, and what is summed up over them."""
+    controls = {
+        lesson.control.name: {**lesson.notes, **each.params} for lesson, each in zip(lessons, learned, strict=True)
+    }
+    summed = ("labels", "texts_missing", "misaligned", "outside_text")
+    return {
+        "texts": max(of["texts"] for of in controls.values()),
+        **{key: sum(of[key] for of in controls.values()) for key in summed},
+        "continued": any(of["continued"] for of in controls.values()),
+        "controls": controls,
+    }
+
+
+def _curve(lessons: Sequence[_Lesson], learned: Sequence[Learned]) -> tuple[Mapping[str, float], ...]:
+    """The loss per pass; with several controls each under `loss/control`."""
+    if len(learned) == 1:
+        return learned[0].curve
+    points: dict[float, dict[str, float]] = {}
+    for lesson, each in zip(lessons, learned, strict=True):
+        for point in each.curve:
+            points.setdefault(point["pass"], {"pass": point["pass"]})[f"loss/{lesson.control.name}"] = point["loss"]
+    return tuple(points[at] for at in sorted(points))

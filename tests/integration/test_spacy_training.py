@@ -15,7 +15,7 @@ from backends.spacy_nlp.converters.hypertext_labels import HtmlText
 from backends.spacy_nlp.converters.labels import Document, PlainText, Span, span_regions
 from backends.spacy_nlp.converters.paragraph_labels import Dialogue
 from backends.spacy_nlp.examples import read_tasks
-from backends.spacy_nlp.training import _passes
+from backends.spacy_nlp.learning import passes
 from labelloop.datasets import read_dataset, write_dataset
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
@@ -121,9 +121,10 @@ def test_confidence_is_calibrated_out_of_fold_and_the_temperature_is_kept(tmp_pa
     data = dataset(tmp_path / "data", xml_of("Text"), tasks("Text", 200))
     artefact = spacy_nlp.trainer().fit(data, tmp_path / "v1", start=None, budget=Budget(epochs=4), progress=quiet)
     (labels,) = orjson.loads((tmp_path / "v1" / "labels.json").read_bytes())["controls"]
-    assert artefact.params["out_of_fold_suggestions"] >= 30
+    made = artefact.params["controls"]["l"]
+    assert made["out_of_fold_suggestions"] >= 30
     assert labels["calibrated"] is True
-    assert labels["temperature"] == artefact.params["temperature"] > 0
+    assert labels["temperature"] == made["temperature"] > 0
     few = dataset(tmp_path / "few", xml_of("Text"), tasks("Text", 10))
     spacy_nlp.trainer().fit(few, tmp_path / "v2", start=None, budget=Budget(epochs=1), progress=quiet)
     (labels,) = orjson.loads((tmp_path / "v2" / "labels.json").read_bytes())["controls"]
@@ -144,11 +145,12 @@ def test_an_imported_version_is_no_start_and_its_choices_are_not_evaluated_as_sp
     data = dataset(tmp_path / "data", xml_of("Text"), tasks("Text", 8))
     fresh = spacy_nlp.trainer().fit(data, tmp_path / "v1", start=imported, budget=Budget(epochs=1), progress=quiet)
     assert fresh.params["continued"] is False
-    with pytest.raises(DataError, match="no such spans"):
+    with pytest.raises(DataError, match="evaluate it on a dataset of its own project"):
         spacy_nlp.trainer().evaluate(imported, data)
 
 
 def test_a_training_of_many_texts_is_bounded() -> None:
-    passes = [_passes(range(count), Budget()) for count in (10, 300, 600, 3_400, 8_000, 100_000)]  # type: ignore[arg-type]
-    assert passes == [20, 20, 14, 14, 6, 4]
-    assert _passes([], Budget(epochs=0)) == 1
+    made = [passes(range(count), Budget()) for count in (10, 300, 600, 3_400, 8_000, 100_000)]
+    assert made == [20, 20, 14, 14, 6, 4]
+    assert [passes(range(count), Budget(), 4.0) for count in (10, 600, 3_400)] == [20, 14, 4]
+    assert passes([], Budget(epochs=0)) == 1

@@ -34,6 +34,7 @@ NER_XML = (
     + "".join(f'<Label value="{name}"/>' for name in NER_LABELS)
     + '</Labels><Text name="text" value="$text"/></View>'
 )
+IMAGE_XML = '<View><Image name="i" value="$image"/><RectangleLabels name="b" toName="i"><Label value="cat"/></RectangleLabels></View>'
 CLASS_XML = (
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
     + "".join(f'<Choice value="{name}"/>' for name in TOPIC_LABELS)
@@ -298,7 +299,6 @@ def test_what_cannot_be_used_is_said(backend: Any, xml: str, tmp_path: Path) -> 
     empty = dataset(tmp_path / "data", xml, [({"other": 1}, [], "train")])
     with pytest.raises(NotReady, match="no labelled text"):
         backend.trainer().fit(empty, tmp_path / "v1", start=None, budget=Budget(), progress=quiet)
-    other = CLASS_XML if xml == NER_XML else NER_XML
-    wrong = dataset(tmp_path / "wrong", other, [({"text": "a"}, [], "train")])
+    wrong = dataset(tmp_path / "wrong", IMAGE_XML, [({"text": "a"}, [], "train")])
     with pytest.raises(DataError, match="the label config has none of"):
         backend.trainer().fit(wrong, tmp_path / "v2", start=None, budget=Budget(), progress=quiet)

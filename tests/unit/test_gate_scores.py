@@ -52,7 +52,7 @@ def distinct(items: Sequence[Mapping[str, Any]]) -> bool:
     ("trainer", "item"),
     [
         (SklearnTrainer(), TEXTS),
-        (SpacyTrainer(), COUNTED),
+        (SpacyTrainer(), RULED),
         (RulesTrainer(), RULED),
         (YoloTrainer(), images()),
     ],
@@ -81,7 +81,8 @@ def test_the_items_of_a_class_are_those_where_it_is_true() -> None:
     assert SklearnTrainer().scores(texts, ones).items == {"a": 2}
     assert SklearnTrainer().scores(texts, ones).classes["a"].tolist() == pytest.approx([2 / 3])
     spans = [{"tp": {"a": 3}, "fp": {"c": 1}, "fn": {}}, {"tp": {}, "fp": {}, "fn": {"b": 1}}]
-    assert SpacyTrainer().scores(spans, ones).items == {"a": 1, "b": 1}
+    texts_with_spans = [{"choices": {}, "spans": {"l": each}} for each in spans]
+    assert SpacyTrainer().scores(texts_with_spans, ones).items == {"a": 1, "b": 1}
     ruled = [{"choices": {"topic": spans[0], "tone": spans[1]}, "spans": {}}, {"choices": {}, "spans": {}}]
     assert RulesTrainer().scores(ruled, ones).items == {"tone/b": 1, "topic/a": 1}
     nothing: dict[str, Any] = {"label": [], "score": [], "hit": [], "truths": {}}

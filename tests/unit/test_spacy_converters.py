@@ -12,8 +12,8 @@ from backends.spacy_nlp.converters.choices import choices_region
 from backends.spacy_nlp.converters.hypertext_labels import HtmlText, nesting
 from backends.spacy_nlp.converters.labels import Document, PlainText, Span, region_spans, span_regions
 from backends.spacy_nlp.converters.paragraph_labels import Dialogue
+from backends.spacy_nlp.dictionary import dictionary_spans, surface_forms
 from backends.spacy_nlp.documents import MAX_CHARACTERS, read_document
-from backends.spacy_nlp.metrics import dictionary_spans, entity_f1, match_spans, surface_forms
 from backends.spacy_nlp.uncertainty import text_uncertainty
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
@@ -218,15 +218,6 @@ def test_choices_are_the_likeliest_or_all_that_are_likely() -> None:
     assert some is not None and (some["value"], some["score"]) == ({"choices": ["a", "b"]}, 0.6)
     assert choices_region({"a": 0.4}, "topic", "text", several=True) is None
     assert choices_region({}, "topic", "text", several=False) is None
-
-
-def test_entity_f1_counts_only_exact_spans() -> None:
-    truth = [Span(0, 3, "PERSON"), Span(5, 8, "ORG")]
-    item = match_spans([Span(0, 3, "PERSON", 0.9), Span(5, 9, "ORG", 0.9)], truth)
-    assert item == {"tp": {"PERSON": 1}, "fp": {"ORG": 1}, "fn": {"ORG": 1}}
-    assert entity_f1([item]) == 0.5
-    assert entity_f1([item], "PERSON") == 1.0
-    assert entity_f1([match_spans([], [])]) == 0.0
 
 
 def test_the_dictionary_finds_whole_words_longest_first() -> None:

@@ -1,32 +1,12 @@
-"""Strict entity F1 from per-text counts, and the dictionary of known names as its baseline."""
+"""The dictionary of known names: what a span model is compared with that has learned nothing else."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from backends.spacy_nlp.converters.labels import Span
-
-
-def match_spans(predicted: Iterable[Span], truth: Iterable[Span]) -> dict[str, Any]:
-    """One text's JSON-able result, {"tp", "fp", "fn"} as {label: count}; right means same start, end and label."""
-    said = {(span.start, span.end, span.label) for span in predicted}
-    true = {(span.start, span.end, span.label) for span in truth}
-    return {
-        name: dict(sorted(Counter(label for _, _, label in which).items()))
-        for name, which in (("tp", said & true), ("fp", said - true), ("fn", true - said))
-    }
-
-
-def entity_f1(per_item: Sequence[Mapping[str, Any]], label: str | None = None) -> float:
-    """Micro F1 over all texts, 0..1, of one label or of all; 0.0 when there is no entity, neither said nor true."""
-    tp, fp, fn = (
-        sum(n for item in per_item for name, n in item[key].items() if label in (None, name))
-        for key in ("tp", "fp", "fn")
-    )
-    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
 
 
 def surface_forms(texts: Iterable[tuple[str, Sequence[Span]]]) -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""The temperature that turns the transition scores of entities into probabilities that they are right.
-
-Guo et al., On Calibration of Modern Neural Networks (2017), with the correctness of whole entities in place of classes.
-"""
+"""What an entity recogniser says of texts that it has not seen, scored by its transitions: what its temperature is fitted to."""
 
 from __future__ import annotations
 
