@@ -38,6 +38,7 @@ class Registration:
     curve: tuple[Mapping[str, float], ...] = ()
     by_labels: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Registry:
@@ -103,6 +104,8 @@ class Registry:
         client.log_batch(run.info.run_id, metrics=step_metrics + final, params=params)
         if registration.artefact is not None:
             client.log_artifacts(run.info.run_id, str(registration.artefact), "artefact")
+        if registration.details:
+            client.log_dict(run.info.run_id, dict(registration.details), "details.json")
         # Set last: a run that a crash cut short is not found by the first search above and is logged afresh.
         client.log_batch(run.info.run_id, tags=[RunTag("complete", "true")])
         client.set_terminated(run.info.run_id)

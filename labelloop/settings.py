@@ -90,6 +90,7 @@ class ActiveLearningSection(_Section):
     gate_min_items: int = Field(default=100, ge=10)
     gate_min_objects: int = Field(default=150, ge=10)
     epochs: int | None = Field(default=None, ge=1)
+    max_training_minutes: float | None = Field(default=None, gt=0)
 
 
 class ExportSection(_Section):

@@ -84,7 +84,8 @@ class Metrics:
     `name` and `value` are the headline (higher is better, in [0, 1]); `n` counts the evaluated tasks and `n_objects` the
     boxes, spans or documents in them. `per_item` holds one JSON-able mapping per task, enough to recompute the headline on
     a resample (see `Trainer.headline`). `baseline` is what a model that learned nothing useful gets on the same items.
-    `unit` says which of the two counts tells how much evidence there is.
+    `unit` says which of the two counts tells how much evidence there is. `details` holds what else people look at, JSON-able:
+    confusion matrices, curves.
     """
 
     name: str
@@ -95,12 +96,14 @@ class Metrics:
     baseline: float | None = None
     extra: Mapping[str, float] = field(default_factory=dict)
     unit: Literal["tasks", "objects"] = "tasks"
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Budget:
     """Bounds of one training: `epochs` at most (None: the trainer's default), a `seed`, and the device to use.
 
+    After `seconds` (None: any number) no further batch is begun, by trainers that take time.
     Without `calibrate` no further model is trained for thresholds and calibration: scores still rank, and show nothing.
     """
 
@@ -109,3 +112,4 @@ class Budget:
     device: str = "cpu"
     threads: int = 2
     calibrate: bool = True
+    seconds: float | None = None

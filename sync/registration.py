@@ -92,6 +92,7 @@ def _registration(runtime: Runtime, project: ProjectRow, row: TrainingRow) -> Re
         curve=tuple(metrics.get("curve") or ()),
         by_labels=_learning_curve(points),
         tags=tags,
+        details=candidate.get("details") or {},
     )
 
 

@@ -52,6 +52,7 @@ def registration(tmp_path: Path) -> Registration:
         curve=({"loss": 2.0, "map": 0.1}, {"loss": 1.0, "map": 0.3}),
         by_labels={"learning_curve": [(50, 0.2), (100, 0.5)], "learning_curve_low": []},
         tags={"outcome": "promoted", "dataset_id": "d1"},
+        details={"kinds": {"detect": {"confusion": [[3, 1], [0, 0]]}}},
     )
 
 
@@ -73,6 +74,7 @@ def test_registering_twice_makes_one_run_and_one_version(
     assert sorted((m.step, m.value) for m in history) == [(50, 0.2), (100, 0.5)], "against labels"
     (version,) = client.search_model_versions(f"name = '{registration.model}'")
     assert version.tags["version"] == "yolo-p3-v1" and version.run_id == run.info.run_id
+    assert "details.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
     files = {file.path for file in client.list_artifacts(run.info.run_id, "artefact")}
     assert files == {"artefact/model", "artefact/labels.json"}
     assert registry.aliases(registration.model) == {"candidate": "yolo-p3-v1"}
