@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,12 +33,12 @@ from labelloop.store.types import utc_now
 from labelloop.values import Artefact, Budget, Metrics
 from sync.cancelling import CancellableLease
 from sync.devices import bound_gpu_memory, gpu_name, turn_on
-from sync.freezing import lay_out, open_dataset
+from sync.freezing import open_dataset
 from sync.gate import Minimum, Verdict, headline_interval, judge
-from sync.leaking_copies import leave_out_copies
 from sync.promotion import plan_promotion, uses_media
 from sync.registration import register_or_leave
 from sync.runtime import Runtime
+from sync.training_data import TrainingData, lay_out_to_train
 from sync.versions import published
 from sync.waiting_labels import pin_of
 
@@ -136,10 +136,8 @@ class _TrainingRun:
         store = self.runtime.store
         self.lease.check()
         frozen = open_dataset(self.runtime.services.artifacts, self.row.dataset_id, self.scratch)
-        folder, failed = lay_out(frozen, self.scratch / "dataset", self._fetch(), self.lease.check)
-        copies = leave_out_copies(folder)
-        failed |= {task: f"shows nearly the same as holdout task {held}" for task, held in copies.items()}
-        self.lease.check()
+        data = lay_out_to_train(frozen, self.scratch / "dataset", self._fetch(), self.lease.check)
+        folder = data.folder
         champion = champion_of(self.runtime, self.project)
         champion_folder = self._fetch_version(champion)
         artefact = self._fit(folder, champion_folder)
@@ -156,7 +154,7 @@ class _TrainingRun:
         verdict = self._unless_pinned(verdict)
         digest = write_digest(artefact.path)
         self.lease.check()
-        record = self._record(artefact, candidate, served, verdict, failed, frozen)
+        record = self._record(artefact, candidate, served, verdict, data, frozen)
         record["labels"] = read_dataset(folder).count_truths("train")
         record["interval"] = headline_interval(candidate, self.trainer.scores)
         self.lease.check()
@@ -256,7 +254,7 @@ class _TrainingRun:
         candidate: Metrics,
         champion: Metrics | None,
         verdict: Verdict,
-        failed: Mapping[int, str],
+        data: TrainingData,
         dataset: Dataset,
     ) -> dict[str, Any]:
         judged_on = dataset.holdout_hash
@@ -265,7 +263,8 @@ class _TrainingRun:
             "candidate": _summary(candidate),
             "champion": _summary(champion) if champion else None,
             "gate": {**verdict.to_json(), "holdout_hash": judged_on, "gates_served": earlier + 1},
-            "left_out": {str(task): reason for task, reason in failed.items()},
+            "left_out": {str(task): reason for task, reason in data.left_out.items()},
+            "fused": {"tasks": data.fusing.tasks, "without_quorum": data.fusing.without_quorum},
             "config_hash": dataset.manifest["body"]["config_hash"],
             "params": {key: str(value) for key, value in artefact.params.items()},
             "curve": [dict(point) for point in artefact.training_curve],
@@ -287,7 +286,7 @@ def evaluate_version(
     try:
         frozen = open_dataset(runtime.services.artifacts, dataset_id, scratch)
         fetch = runtime.media.fetch if uses_media(project) else None
-        folder, _ = lay_out(frozen, scratch / "dataset", fetch, lambda: None)
+        folder = lay_out_to_train(frozen, scratch / "dataset", fetch, lambda: None).folder
         found = {}
         for version in model_versions:
             row = version_row(runtime.store, project.project_id, version)
