@@ -40,24 +40,36 @@ class Trained:
 
 def yolo_version(folder: Path, tell: Callable[[str], None]) -> Trained:
     """A YOLO11n that finds the demo's shapes at SMALL pixels; the holdout has HOLDOUT images."""
+    dataset, config = image_dataset(folder)
+    return Trained(_fitted("yolo", dataset, folder / "yolo-p1-v1", tell), dataset, config)
+
+
+def image_dataset(folder: Path) -> tuple[Path, str]:
+    """A dataset version of the demo's drawn images with their boxes, and its label config."""
     truths = generate_images(folder / "drawn", IMAGES, seed=3)
     config = load_template("bbox").config_for(LABELS)
     control = _control_names(config)
     items = [({"image": f"/data/upload/{truth.file}"}, _boxes(truth, control)) for truth in truths]
-    dataset = _write(folder / "dataset", config, LABELS, items, [folder / "drawn" / truth.file for truth in truths])
-    return Trained(_fitted("yolo", dataset, folder / "yolo-p1-v1", tell), dataset, config)
+    return _write(
+        folder / "dataset", config, LABELS, items, [folder / "drawn" / truth.file for truth in truths]
+    ), config
 
 
 def text_version(folder: Path, backend: str, tell: Callable[[str], None]) -> Trained:
     """A classifier of short texts."""
+    dataset, config = text_dataset(folder, 200)
+    return Trained(_fitted(backend, dataset, folder / f"{backend}-p1-v1", tell), dataset, config)
+
+
+def text_dataset(folder: Path, texts: int) -> tuple[Path, str]:
+    """A dataset version of that many short texts of two topics, and its label config."""
     config = load_template("text_classification").config_for(tuple(TOPICS))
     items = []
-    for number in range(200):
+    for number in range(texts):
         topic = list(TOPICS)[number % 2]
         choice = {"id": "c", "from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [topic]}}
         items.append(({"text": short_text(number)}, [choice]))
-    dataset = _write(folder / "dataset", config, tuple(TOPICS), items, [])
-    return Trained(_fitted(backend, dataset, folder / f"{backend}-p1-v1", tell), dataset, config)
+    return _write(folder / "dataset", config, tuple(TOPICS), items, []), config
 
 
 def spacy_version(folder: Path, tell: Callable[[str], None]) -> Trained:

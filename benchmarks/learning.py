@@ -5,27 +5,45 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks._comparison import show
+from benchmarks._killed_trainings import kill_rows
+from benchmarks._latency_in_training import latency_rows
 from benchmarks._order_keys import key_rows
 from benchmarks._poisoned_gate import poison_rows
 from benchmarks._queue_orders import order_rows
 from benchmarks._saved_labels import saving_rows
 
-#: Name -> rows, with sizes divided by `shrink`.
-PARTS: dict[str, Callable[[int, Sequence[Path]], list[dict[str, Any]]]] = {
-    "poison": lambda shrink, _data: poison_rows(seeds=max(2, 20 // shrink)),
-    "order": lambda shrink, _data: order_rows(1_000_000 // shrink, 100_000 // shrink),
-    "keys": lambda shrink, _data: key_rows(10_000 // shrink),
-    "strategies": lambda shrink, data: saving_rows(data, max(2, 10 // shrink), os.cpu_count() or 1),
+
+@dataclass(frozen=True)
+class Given:
+    """What sizes are divided by, tables for the part `strategies`, and how often the part `kills` kills each."""
+
+    shrink: int = 1
+    data: Sequence[Path] = ()
+    kills: int = 10
+
+
+#: Name -> rows.
+PARTS: dict[str, Callable[[Given], list[dict[str, Any]]]] = {
+    "poison": lambda given: poison_rows(seeds=max(2, 20 // given.shrink)),
+    "order": lambda given: order_rows(1_000_000 // given.shrink, 100_000 // given.shrink),
+    "keys": lambda given: key_rows(10_000 // given.shrink),
+    "strategies": lambda given: saving_rows(given.data, max(2, 10 // given.shrink), os.cpu_count() or 1),
+    "kills": lambda given: kill_rows(given.kills),
+    "latency": lambda given: latency_rows(1000 // given.shrink),
 }
 
 
-def measure(only: Sequence[str] = (), shrink: int = 1, data: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """The rows of these parts, of all where none is named; `data` are tables for the part `strategies`."""
-    return [row for name, part in PARTS.items() if not only or name in only for row in part(shrink, data)]
+def measure(
+    only: Sequence[str] = (), shrink: int = 1, data: Sequence[Path] = (), kills: int = 10
+) -> list[dict[str, Any]]:
+    """The rows of these parts, of all where none is named; see `Given`."""
+    given = Given(shrink, data, kills)
+    return [row for name, part in PARTS.items() if not only or name in only for row in part(given)]
 
 
 def main() -> None:
@@ -37,10 +55,11 @@ def main() -> None:
     parser.add_argument(
         "--data", nargs="*", default=(), type=Path, help="CSV files (text,label) for strategies; default: made texts"
     )
+    parser.add_argument("--kills", type=int, default=10, help="for kills: how often each of three (default 10)")
     given = parser.parse_args()
     if given.shrink < 1:
         parser.error("--shrink: expected 1 or more")
-    show("learning", measure(given.only, given.shrink, given.data), as_json=given.json)
+    show("learning", measure(given.only, given.shrink, given.data, given.kills), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""kill -9 of a worker, of its work horse, of both, at random moments of real trainings on a real Redis and MLflow.
+
+Three times each; `python -m benchmarks.learning --only kills` does it ten times each.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks._killed_trainings import KINDS, KilledTrainings, killed_trainings
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="work horses die with their worker by a promise of Linux's kernel"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, redis_url: str, mlflow_uri: str) -> Iterator[KilledTrainings]:
+    folder: Path = tmp_path_factory.mktemp("killed")
+    with killed_trainings(folder, redis_url, mlflow_uri) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_leaves_one_version_and_nothing_half_written(site: KilledTrainings, kind: str) -> None:
+    source = random.Random(f"1 {kind}")
+    done = [site.kill_one(kind, source) for _ in range(3)]
+    assert [each for each in done if each.wrong] == []
+    assert any(each.attempts > 1 for each in done) or any(row.attempt > 1 for row in site.attempts())
+
+
+def test_a_training_gives_way_to_other_processes(site: KilledTrainings) -> None:
+    started = [line["nice"] for line in site.lines() if line["event"] == "start"]
+    wanted = min(os.getpriority(os.PRIO_PROCESS, 0) + site.runtime.services.train_nice, 19)
+    assert started and set(started) == {wanted}
