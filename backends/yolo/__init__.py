@@ -1,6 +1,6 @@
 """Image models with YOLO (ultralytics): boxes, turned boxes, outlines, masks, key points and classes of images.
 
-Predicts with trained or imported networks, and trains the detector for RectangleLabels.
+Predicts with trained or imported networks, and trains those of every kind; what each learns is in `learning`.
 """
 
 from __future__ import annotations

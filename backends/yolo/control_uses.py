@@ -118,7 +118,7 @@ def control_uses(
     controls = [control for control in config.controls if kind_of(control) == kind]
     if kind == "pose":
         return _pose_uses(config, controls, checkpoint, kinds, source)
-    links = _links(config, kinds)
+    links = box_links(config, kinds)
     return [
         _class_use(config, control, checkpoint.classes, source)
         for control in controls
@@ -147,7 +147,7 @@ def _class_use(
     return use, found.warning(control.name)
 
 
-def _links(config: LabelConfig, kinds: Sequence[str]) -> dict[str, str]:
+def box_links(config: LabelConfig, kinds: Sequence[str]) -> dict[str, str]:
     """The RectangleLabels control that takes the boxes around the points, by name of the KeyPointLabels control.
 
     That is "<name>_bbox", else the first on the same image that has no model of its own.
@@ -172,7 +172,7 @@ def _links(config: LabelConfig, kinds: Sequence[str]) -> dict[str, str]:
 def _pose_uses(
     config: LabelConfig, controls: Sequence[Control], checkpoint: Checkpoint, kinds: Sequence[str], source: str
 ) -> list[tuple[ControlUse, str | None]]:
-    links = _links(config, kinds)
+    links = box_links(config, kinds)
     uses: list[tuple[ControlUse, str | None]] = []
     for control in controls:
         points, missing = _points(config, control, checkpoint)

@@ -18,7 +18,6 @@ from backends.yolo.model_spec import ModelSpec, read_spec, write_spec
 from labelloop.errors import DataError
 from labelloop.settings import set_library_environment
 
-ARCHITECTURE = "yolo11n.yaml"
 WEIGHTS_FILE = "weights.pt"
 #: The class of ultralytics.nn.tasks that builds a network of each kind.
 NETWORK_CLASSES = {
@@ -77,11 +76,15 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def build_model(spec: ModelSpec) -> Any:
-    """A network with random weights for the classes of `spec`."""
+def build_model(spec: ModelSpec, seed: int | None = None) -> Any:
+    """A network with random weights for the classes of `spec`; the same ones for the same seed."""
     import_ultralytics()
     from ultralytics.nn import tasks
 
+    if seed is not None:
+        import torch  # not earlier: threads wait as their library is told when it is loaded
+
+        torch.manual_seed(seed)
     tasks.SAFE_LOAD = True  # a foreign description may hold an expression, which would be evaluated otherwise
     shape = {"data_kpt_shape": spec.point_shape} if spec.kind == "pose" else {}
     network_class = getattr(tasks, NETWORK_CLASSES[spec.kind])
@@ -155,8 +158,8 @@ def copy_weights(model: Any, tensors: Mapping[str, Any], own: Sequence[str], sou
 
 
 def _class_layer(name: str) -> bool:
-    """Whether a tensor belongs to the last layer of the class branch, whose rows are the classes."""
-    return ".cv3." in name and name.rsplit(".", 2)[-2] == "2" and name.count(".") == 5
+    """Whether a tensor belongs to the last layer of the class branch, or of a classifier: its rows are the classes."""
+    return ".linear." in name or (".cv3." in name and name.rsplit(".", 2)[-2] == "2" and name.count(".") == 5)
 
 
 def settle_statistics(model: Any, files: Sequence[Path], side: int, device: str) -> None:

@@ -1,9 +1,9 @@
-"""Mean average precision at IoU 0.5 from per-image matches, and the threshold above which suggestions are shown."""
+"""Mean average precision from per-image matches, and the threshold above which suggestions are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 from backends.resampling import Floats, Scores, ratio
 from backends.yolo.converters.rectangle_labels import Box
 
-IOU = 0.5
 _RECALLS = np.linspace(0.0, 1.0, 101)
+#: Every so many of those recalls is told in a curve.
+_TOLD = 5
+
+
+class Object(Protocol):
+    """Something true of an image, or answered: the place of its class, a score if it is an answer."""
+
+    @property
+    def label(self) -> int: ...
+
+    @property
+    def score(self) -> float | None: ...
 
 
 def box_iou(first: Sequence[Box], second: Sequence[Box]) -> Floats:
@@ -27,19 +38,19 @@ def box_iou(first: Sequence[Box], second: Sequence[Box]) -> Floats:
     return ratio
 
 
-def match_image(detections: Sequence[Box], truths: Sequence[Box], iou: float = IOU) -> dict[str, Any]:
-    """One image's JSON-able result: {"label", "score", "hit"} lists of its detections and {"truths": {class: count}}.
+def match_objects(answers: Sequence[Object], truths: Sequence[Object], overlap: Floats, least: float) -> dict[str, Any]:
+    """One image's JSON-able result: {"label", "score", "hit"} lists of its answers and {"truths": {class: count}}.
 
-    As COCO does: within a class, the surest detection first takes the free truth that it overlaps most, at least `iou`.
+    As COCO does: within a class, the surest answer first takes the free truth that it overlaps most, at least `least`.
+    `overlap` is (answers, truths).
     """
-    order = sorted(range(len(detections)), key=lambda i: -(detections[i].score or 0.0))
-    overlap = box_iou(detections, truths)
+    order = sorted(range(len(answers)), key=lambda i: -(answers[i].score or 0.0))
     taken: set[int] = set()
     hits = []
     for i in order:
         free = [
             j for j, t in enumerate(truths)
-            if j not in taken and t.label == detections[i].label and overlap[i, j] >= iou
+            if j not in taken and t.label == answers[i].label and overlap[i, j] >= least
         ]  # fmt: skip
         best = max(free, key=lambda j: float(overlap[i, j]), default=None)
         hits.append(int(best is not None))
@@ -49,8 +60,8 @@ def match_image(detections: Sequence[Box], truths: Sequence[Box], iou: float = I
     for truth in truths:
         counts[str(truth.label)] = counts.get(str(truth.label), 0) + 1
     return {
-        "label": [detections[i].label for i in order],
-        "score": [round(float(detections[i].score or 0.0), 6) for i in order],
+        "label": [answers[i].label for i in order],
+        "score": [round(float(answers[i].score or 0.0), 6) for i in order],
         "hit": hits,
         "truths": counts,
     }
@@ -58,29 +69,68 @@ def match_image(detections: Sequence[Box], truths: Sequence[Box], iou: float = I
 
 def average_precision(scores: Floats, hits: NDArray[np.int64], n_truths: int) -> float:
     """Area under precision and recall, interpolated at 101 recalls, 0..1; detections in any order."""
-    order = np.argsort(-scores, kind="mergesort")
-    true = np.cumsum(hits[order])
-    return _interpolated(true / n_truths, true / np.arange(1, len(true) + 1))
+    return float(_precisions(*_recall_precision(scores, hits, n_truths)).mean())
 
 
-def _interpolated(recall: Floats, precision: Floats) -> float:
-    """The mean, over 101 recalls, of the best precision at that recall or a higher one; 0 where none is reached."""
+def _recall_precision(scores: Floats, hits: NDArray[np.int64], n_truths: int) -> tuple[Floats, Floats]:
+    """(recall, precision) of the detections down to each, the surest first."""
+    true = np.cumsum(hits[np.argsort(-scores, kind="mergesort")])
+    return true / n_truths, true / np.arange(1, len(true) + 1)
+
+
+def _precisions(recall: Floats, precision: Floats) -> Floats:
+    """The best precision at each of 101 recalls or a higher one; 0 where none is reached."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, _RECALLS, side="left")
-    return float(np.where(at < len(envelope), np.append(envelope, 0.0)[at.clip(max=len(envelope))], 0.0).mean())
+    found: Floats = np.where(at < len(envelope), np.append(envelope, 0.0)[at.clip(max=len(envelope))], 0.0)
+    return found
 
 
 def class_average_precision(per_item: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Average precision of each class that has at least one truth among these images."""
+    return {name: float(found.mean()) for name, found in _class_precisions(per_item).items()}
+
+
+def precision_curves(per_item: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{"recall": 21 recalls from 0 to 1, "precision": {class: the best precision at each or a higher one}}."""
+    curves = {name: np.round(found[::_TOLD], 4).tolist() for name, found in _class_precisions(per_item).items()}
+    return {"recall": np.round(_RECALLS[::_TOLD], 2).tolist(), "precision": curves}
+
+
+def _class_precisions(per_item: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
     truths: dict[str, int] = {}
     for item in per_item:
         for label, count in item["truths"].items():
             truths[label] = truths.get(label, 0) + int(count)
     labels, scores, hits = _detections(per_item)
     return {
-        label: average_precision(scores[labels == label], hits[labels == label], count)
+        label: _precisions(*_recall_precision(scores[labels == label], hits[labels == label], count))
         for label, count in sorted(truths.items())
     }
+
+
+def confusion(
+    answers: Sequence[Object], truths: Sequence[Object], overlap: Floats, least: float, n_classes: int
+) -> NDArray[np.int64]:
+    """How often a truth of a class (row) was answered with a class (column) on one image: (classes + 1, classes + 1).
+
+    Pairs are found whatever their classes, those that overlap most first, at least `least`; each has one partner. The last
+    row counts answers where nothing is true, the last column truths that were missed.
+    """
+    table = np.zeros((n_classes + 1, n_classes + 1), dtype=np.int64)
+    free_answers, free_truths = set(range(len(answers))), set(range(len(truths)))
+    rows, columns = np.nonzero(overlap >= least)
+    pairs = sorted(zip(rows.tolist(), columns.tolist(), strict=True), key=lambda ij: -float(overlap[ij]))
+    for i, j in pairs:
+        if i in free_answers and j in free_truths:
+            free_answers.remove(i)
+            free_truths.remove(j)
+            table[truths[j].label, answers[i].label] += 1
+    for i in free_answers:
+        table[n_classes, answers[i].label] += 1
+    for j in free_truths:
+        table[truths[j].label, n_classes] += 1
+    return table
 
 
 def _detections(per_item: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], Floats, NDArray[np.int64]]:
@@ -127,7 +177,7 @@ def _average_precisions(image: NDArray[np.int64], hits: NDArray[np.int64], total
     for row in np.flatnonzero(totals > 0):
         said = np.cumsum(weights[row, image])[hits]
         true = np.cumsum(weights[row, image[hits]])
-        found[row] = _interpolated(true / totals[row], ratio(true, said))
+        found[row] = _precisions(true / totals[row], ratio(true, said)).mean()
     return found
 
 
@@ -146,27 +196,25 @@ def precision_threshold(
 
 def show_thresholds(
     per_item: Sequence[Mapping[str, Any]],
-    n_classes: int,
+    classes: Sequence[str],
     *,
     precision: float = 0.7,
     least_objects: int = 20,
     default: float = 0.3,
-) -> list[float]:
+) -> dict[str, float]:
     """The show threshold of each class, so that what is shown is right with `precision` on these images.
 
     A class with fewer than `least_objects` truths takes the threshold of all classes together; with fewer
     truths than that altogether it is `default`. 1.0, which shows nothing, when no threshold reaches the precision.
     """
-    labels = np.array([label for item in per_item for label in item["label"]], dtype=np.int64)
-    scores = np.array([score for item in per_item for score in item["score"]], dtype=np.float64)
-    hits = np.array([hit for item in per_item for hit in item["hit"]], dtype=np.int64)
-    counts = [sum(int(item["truths"].get(str(c), 0)) for item in per_item) for c in range(n_classes)]
-    if sum(counts) < least_objects:
-        return [default] * n_classes
+    labels, scores, hits = _detections(per_item)
+    counts = {name: sum(int(item["truths"].get(name, 0)) for item in per_item) for name in classes}
+    if sum(counts.values()) < least_objects:
+        return dict.fromkeys(classes, default)
 
     def threshold(chosen: NDArray[np.bool_]) -> float:
         found = precision_threshold(scores[chosen], hits[chosen], precision, least=5, lowest=0.1)
         return 1.0 if found is None else round(found, 4)
 
     together = threshold(np.ones(len(labels), dtype=bool))
-    return [threshold(labels == c) if counts[c] >= least_objects else together for c in range(n_classes)]
+    return {name: threshold(labels == name) if counts[name] >= least_objects else together for name in classes}

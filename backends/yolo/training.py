@@ -1,13 +1,13 @@
-"""Trains and evaluates the detector on a dataset folder."""
+"""Trains and evaluates the networks of a project on a dataset folder: of each kind that its labels ask for, one."""
 
 from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,37 @@ from backends.protocols import Progress
 from backends.resampling import Floats, Scores
 from backends.version_labels import ControlLabels, read_labels, write_labels
 from backends.yolo.backend import YoloBackend
-from backends.yolo.control_uses import kind_of
-from backends.yolo.converters.rectangle_labels import REGION_TYPE, Box, regions_to_boxes
+from backends.yolo.carrying import carry_over
+from backends.yolo.control_uses import SHOW_THRESHOLD
 from backends.yolo.dataset import (
-    LabelledImage,
     input_size,
     labelled_images,
     split_training,
     write_yolo_folder,
 )
-from backends.yolo.engine import ARCHITECTURE, build_model, copy_weights, read_weights, save_model
+from backends.yolo.engine import build_model, copy_weights, read_weights, save_model
 from backends.yolo.engine_export import build_engine
-from backends.yolo.metrics import (
-    class_average_precision,
-    match_image,
-    mean_average_precision,
-    show_thresholds,
-    weighted_average_precisions,
-)
-from backends.yolo.model_spec import KINDS, MODEL_FILE, ControlUse, ModelSpec, Options, read_spec, write_spec
-from backends.yolo.runners import engine_folder
-from labelloop.datasets import read_dataset
+from backends.yolo.learning.lesson import LabelledImage, Lesson
+from backends.yolo.learning.lessons import lessons_of
+from backends.yolo.measuring import Judged, answers_of, judged, judged_objects
+from backends.yolo.metrics import show_thresholds
+from backends.yolo.model_spec import MODEL_FILE, ModelSpec, Options, read_spec
+from backends.yolo.scores import headline, weighted_scores
+from backends.yolo.ultralytics_run import PATIENCE, Judge, Plan, Trained, run_training
+from labelloop.datasets import Dataset, read_dataset
 from labelloop.errors import NotReady
-from labelloop.label_config import Control, LabelConfig
-from labelloop.values import Artefact, Budget, Metrics, TaskItem
+from labelloop.values import Artefact, Budget, Metrics
 
-#: The kind of network that is trained.
-KIND = "detect"
 #: Epochs are bounded by both: a small dataset gets MOST_EPOCHS, a large one no more than IMAGE_PASSES in all.
 MOST_EPOCHS = 20
 LEAST_EPOCHS = 3
 IMAGE_PASSES = 20_000
+#: Fewer objects than this judge no epoch.
+JUDGING_OBJECTS = 10
+#: Images that judge an epoch, at most.
+JUDGING_IMAGES = 200
+#: The name of the headline over several kinds.
+MEAN = "mean_score"
 _log = logging.getLogger(__name__)
 
 
@@ -54,205 +54,251 @@ def default_epochs(n_images: int) -> int:
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, IMAGE_PASSES // max(n_images, 1)))
 
 
+@dataclass(frozen=True)
+class _Study:
+    """A lesson with the images to learn from, and those that judge epochs and give thresholds."""
+
+    lesson: Lesson
+    learn: Sequence[LabelledImage]
+    held: Sequence[LabelledImage]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A part of a training's progress, whose steps carry the kind's name."""
+
+    progress: Progress
+    start: float
+    length: float
+    name: str
+
+    def __call__(self, share: float, message: str) -> None:
+        self.progress(self.start + self.length * min(share, 1.0), f"{self.name}: {message}")
+
+
+@dataclass
+class _Report:
+    """What is told of the networks that were trained."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    validation: dict[str, Any] = field(default_factory=dict)
+
+
 class YoloTrainer:
-    """Fits YOLO11n to RectangleLabels truth; continues from an earlier version where one is given."""
+    """Fits a YOLO11n network of each kind that has labels; continues from an earlier version where one is given.
+
+    What a kind learns, what it is judged by and its baseline are in backends.yolo.learning.
+    """
 
     metric = "mAP50"
 
     def fit(
         self, dataset_dir: Path, out_dir: Path, *, start: Path | None, budget: Budget, progress: Progress
     ) -> Artefact:
-        """Train on the split "train", in `out_dir`/model; NotReady without a labelled box."""
-        from backends.yolo.ultralytics_run import run_training
+        """Train on the split "train", in `out_dir`/model; NotReady where nothing can be learned from its labels.
 
+        Networks of the earlier version whose kind is not trained are kept.
+        """
         dataset = read_dataset(dataset_dir)
-        control = detector_control(dataset.label_config)
-        learn, held = split_training(dataset, labelled_images(dataset, "train", control, control.classes))
-        if not any(image.boxes for image in learn):
-            raise NotReady("no rectangle is labelled in the training split yet; label some images first")
-        options = dict(dataset.manifest["body"].get("options") or {})
-        source = _source(start)
-        spec = ModelSpec(
-            architecture=_architecture(source),
-            classes=control.classes,
-            image_size=int(options.get("image_size") or input_size(learn)),
-            options=Options.of(options, source.options if source else None),
-            controls=(ControlUse(control.name, {name: name for name in control.classes}),),
-        )
+        studies = _studies(dataset, budget)
         out_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="yolo-", dir=out_dir) as scratch:
-            progress(0.0, f"preparing {len(learn)} images")
-            folder = write_yolo_folder(learn, control.classes, Path(scratch), spec.image_size)
-            epochs = budget.epochs or default_epochs(folder.written)
-            model, origin = _initial_model(spec, start if source else None, options.get("model_checkpoint"))
-            trained, curve = run_training(model, folder.data, Path(scratch), spec, epochs, budget, progress)
-            save_model(trained, spec, out_dir / "model" / KIND)
-            progress(0.95, "building the engine")
-            build_engine(
-                out_dir / "model" / KIND,
-                images=sorted(Path(folder.data["train"]).iterdir()),
-                threads=budget.threads,
-                half=spec.options.half,
-            )
-        others = carry_over(start, out_dir, dataset.label_config, control.name) if start else []
-        write_labels(out_dir, [_labels(control, dict.fromkeys(control.classes, 0.3)), *others])
-        per_item = _matched(YoloBackend(out_dir, device=budget.device, kinds=[KIND]), control, control.classes, held)
-        chosen = show_thresholds(per_item, len(control.classes))
-        write_labels(out_dir, [_labels(control, dict(zip(control.classes, chosen, strict=True))), *others])
-        validation = {
-            "mAP50": mean_average_precision(per_item), "images": len(held),
-            "objects": sum(len(image.boxes) for image in held),
+        report = _Report()
+        ends = None if budget.seconds is None else time.monotonic() + budget.seconds
+        for number, study in enumerate(studies):
+            left = None if ends is None else max(ends - time.monotonic(), 0.0) / (len(studies) - number)
+            part = _Share(progress, number / len(studies), 0.99 / len(studies), study.lesson.kind)
+            _train(study, dataset, out_dir, start, replace(budget, seconds=left), part, report, len(studies) > 1)
+        trained = [control.name for study in studies for control in study.lesson.controls]
+        kinds = [study.lesson.kind for study in studies]
+        others = carry_over(start, out_dir, dataset.label_config, kinds, trained) if start else []
+        write_labels(out_dir, [*_untold(studies), *others])
+        backend = YoloBackend(out_dir, device=budget.device, kinds=kinds)
+        labels: list[ControlLabels] = []
+        for study in studies:
+            found = judged(study.lesson, study.held, answers_of(backend, study.held))
+            labels += study.lesson.labels(show_thresholds(list(found.items.values()), study.lesson.classes))
+            report.validation[study.lesson.kind] = {
+                study.lesson.metric: found.value, "images": len(study.held), "objects": found.objects,
+            }  # fmt: skip
+        write_labels(out_dir, [*labels, *others])
+        validation = report.validation if len(studies) > 1 else report.validation[kinds[0]]
+        body = {
+            "metric": _metric([study.lesson for study in studies]), "validation": validation,
+            "params": report.params, "curve": report.curve,
         }  # fmt: skip
-        params = {
-            "architecture": ARCHITECTURE, "epochs": epochs, "image_size": spec.image_size, "images": folder.written,
-            "skipped": len(folder.skipped), "start": origin, "seed": budget.seed,
-        }  # fmt: skip
-        body = {"metric": self.metric, "validation": validation, "params": params, "curve": curve}
         (out_dir / "metrics.json").write_text(json.dumps(body, indent=2), encoding="utf-8")
-        progress(1.0, f"trained {epochs} epochs on {folder.written} images")
-        return Artefact(out_dir, params, tuple(curve))
+        progress(1.0, f"trained: {', '.join(kinds)}")
+        return Artefact(out_dir, report.params, tuple(report.curve))
 
     def evaluate(self, artefact_dir: Path, dataset_dir: Path) -> Metrics:
-        """mAP50 on the split "holdout"; the baseline answers one mean box of the commonest class."""
+        """The metric of each kind on the split "holdout", the mean where there are several.
+
+        The baseline answers the same for every image: the mean object of the commonest class.
+        """
         dataset = read_dataset(dataset_dir)
-        control = detector_control(dataset.label_config)
-        backend = YoloBackend(artefact_dir, kinds=[KIND])
-        classes = control.classes
-        images = labelled_images(dataset, "holdout", control, classes)
-        per_item = _named(_matched(backend, control, classes, images), classes)
-        naive = mean_box(labelled_images(dataset, "train", control, classes))
-        baseline = mean_average_precision(_by_task((image, match_image(naive, image.boxes)) for image in images))
-        by_class = {f"AP50/{name}": value for name, value in class_average_precision(per_item).items()}
-        n_objects = sum(len(image.boxes) for image in images)
+        lessons = lessons_of(dataset)
+        backend = YoloBackend(artefact_dir, kinds=[lesson.kind for lesson in lessons])
+        controls = {labels.control: labels for labels in read_labels(artefact_dir)}
+        images = [labelled_images(dataset, "holdout", lesson) for lesson in lessons]
+        answers = answers_of(backend, [image for each in images for image in each])
+        found: list[Judged] = []
+        naive: list[Judged] = []
+        details: dict[str, Any] = {}
+        extra: dict[str, float] = {}
+        for lesson, own in zip(lessons, images, strict=True):
+            least = lesson.thresholds(controls)
+            found.append(judged(lesson, own, answers, least))
+            same = lesson.naive(labelled_images(dataset, "train", lesson))
+            naive.append(judged_objects(lesson, own, [same] * len(own)))
+            details[lesson.kind] = found[-1].details(least, naive[-1].value)
+            extra |= _figures(found[-1], f"{lesson.kind}/" if len(lessons) > 1 else "")
+        per_item = _per_task(found)
         return Metrics(
-            self.metric,
-            self.headline(per_item),
+            _metric(lessons),
+            headline(per_item),
             len(per_item),
-            n_objects,
+            sum(each.objects for each in found),
             tuple(per_item),
-            baseline,
-            by_class,
-            unit="objects",
+            headline(_per_task(naive)),
+            extra,
+            unit="objects" if any(lesson.has_background for lesson in lessons) else "tasks",
+            details={"kinds": details},
         )
 
     def headline(self, per_item: Sequence[Mapping[str, Any]]) -> float:
-        """mAP50 of these items."""
-        return mean_average_precision(per_item)
+        """The metric of these items, the mean over the kinds."""
+        return headline(per_item)
 
     def scores(self, per_item: Sequence[Mapping[str, Any]], weights: Floats) -> Scores:
-        """mAP50 and each class's average precision for each row of weights."""
-        return weighted_average_precisions(per_item, weights)
+        """The headline and each class's score for each row of weights."""
+        return weighted_scores(per_item, weights)
 
 
-def detector_control(config: LabelConfig) -> Control:
-    """The control that the detector learns: the first RectangleLabels that does not ask for turned boxes.
-
-    Where all do, the first: it learns the upright boxes around them. DataError when there is none.
-    """
-    upright = [c for c in config.controls if c.tag == "RectangleLabels" and kind_of(c) == KIND]
-    return upright[0] if upright else config.first("RectangleLabels")
-
-
-def carry_over(start: Path, out_dir: Path, config: LabelConfig, trained: str) -> list[ControlLabels]:
-    """Copy the networks of other kinds of an earlier version; returns the labels of the controls that they serve.
-
-    Controls that the config no longer has are left out, and a network without any.
-    """
-    labels = {each.control: each for each in read_labels(start)}
-    there = {control.name for control in config.controls} & set(labels) - {trained}
-    carried: list[ControlLabels] = []
-    for kind in KINDS:
-        folder = start / "model" / kind
-        if kind == KIND or not (folder / MODEL_FILE).is_file():
-            continue
-        spec = read_spec(folder)
-        uses = [use if use.boxes in there else replace(use, boxes=None) for use in spec.controls]
-        uses = [use for use in uses if use.control in there]
-        if not any(use.mapping or use.points for use in uses):
-            continue
-        for source, target in ((folder, out_dir / "model" / kind), (engine_folder(folder), None)):
-            if source.is_dir():
-                shutil.copytree(source, target or engine_folder(out_dir / "model" / kind))
-        write_spec(replace(spec, controls=tuple(uses)), out_dir / "model" / kind)
-        carried += [labels[use.control] for use in uses]
-    return carried
+def _studies(dataset: Dataset, budget: Budget) -> list[_Study]:
+    """The lessons that can be learned from the training split; NotReady says what every one of them lacks."""
+    studies, lacking = [], []
+    for lesson in lessons_of(dataset):
+        images = labelled_images(dataset, "train", lesson)
+        learn, held = split_training(dataset, images) if budget.calibrate else (images, [])
+        lack = lesson.lacks(learn)
+        if lack is None:
+            studies.append(_Study(lesson, learn, held))
+        else:
+            lacking.append(lack)
+    if not studies:
+        raise NotReady(f"{'; '.join(lacking)} in the training split yet; label some images first")
+    for lack in lacking:
+        _log.warning("not trained: %s in the training split yet", lack)
+    return studies
 
 
-def mean_box(images: Sequence[LabelledImage]) -> list[Box]:
-    """What a detector that learned nothing answers: the mean box of the commonest class, or nothing without boxes."""
-    boxes = [box for image in images for box in image.boxes]
-    if not boxes:
-        return []
-    labels = [box.label for box in boxes]
-    common = max(sorted(set(labels)), key=labels.count)
-    own = [box for box in boxes if box.label == common]
-    x0, y0, x1, y1 = (sum(getattr(box, key) for box in own) / len(own) for key in ("x0", "y0", "x1", "y1"))
-    return [Box(common, x0, y0, x1, y1, score=1.0)]
-
-
-def _matched(
-    backend: YoloBackend, control: Control, classes: Sequence[str], images: Sequence[LabelledImage]
-) -> list[dict[str, Any]]:
-    """Per-task matches of what the backend predicts; an image that cannot be read counts as without detections."""
-    tasks = {image.task_id: TaskItem(image.task_id, image.data, image.media) for image in images}
-    outcomes = dict(zip(tasks, backend.predict(list(tasks.values())), strict=True))
-    return _by_task(
-        (
-            image,
-            match_image(
-                regions_to_boxes(outcomes[image.task_id].regions, classes, control.name, 1, 1, image.item), image.boxes
-            ),
-        )
-        for image in images
+def _train(
+    study: _Study,
+    dataset: Dataset,
+    out_dir: Path,
+    start: Path | None,
+    budget: Budget,
+    progress: Progress,
+    report: _Report,
+    several: bool,
+) -> None:
+    """Train one network into `out_dir`/model/<kind>; `budget.seconds` are its own. Adds to the report."""
+    lesson = study.lesson
+    options = dict(dataset.manifest["body"].get("options") or {})
+    source = _source(start, lesson)
+    spec = ModelSpec(
+        architecture=_architecture(source, lesson),
+        classes=lesson.classes,
+        image_size=int(options.get("image_size") or input_size(study.learn, lesson)),
+        kind=lesson.kind,
+        options=Options.of(options, source.options if source else None),
+        controls=lesson.uses(),
+        point_shape=lesson.point_shape,
     )
+    with tempfile.TemporaryDirectory(prefix="yolo-", dir=out_dir) as scratch:
+        progress(0.0, f"preparing {len(study.learn)} images")
+        folder = write_yolo_folder(study.learn, lesson, Path(scratch), spec.image_size)
+        if not folder.images:
+            raise NotReady(f"none of {len(study.learn)} images can be read: {'; '.join(folder.skipped[:3])}")
+        epochs = budget.epochs or default_epochs(len(folder.images))
+        model, origin = _initial_model(
+            spec, lesson, start if source else None, options.get("model_checkpoint"), budget.seed
+        )
+        judge = _judge(study, spec, Path(scratch) / "judged", budget)
+        plan = Plan(lesson, spec, folder, epochs, budget.seconds, judge, int(options.get("patience") or PATIENCE))
+        share = _Share(progress, 0.0, 0.95, "training")
+        trained = run_training(model, plan, Path(scratch), budget, share)
+        save_model(trained.network, spec, out_dir / "model" / lesson.kind)
+        progress(0.95, "building the engine")
+        build_engine(
+            out_dir / "model" / lesson.kind, images=folder.images, threads=budget.threads, half=spec.options.half
+        )
+    told = _params(spec, lesson, epochs, trained, len(folder.images), len(folder.skipped), origin)
+    report.params |= {f"{lesson.kind}_{key}": value for key, value in told.items()} if several else told
+    report.params["seed"] = budget.seed
+    report.curve += [{f"{lesson.kind}_{k}": v for k, v in point.items()} for point in trained.curve] if several else (
+        trained.curve
+    )  # fmt: skip
 
 
-def _named(per_item: Iterable[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The same matches with the names of the classes in place of their places in `classes`."""
+def _params(
+    spec: ModelSpec, lesson: Lesson, epochs: int, trained: Trained, images: int, skipped: int, origin: str
+) -> dict[str, Any]:
+    return {
+        "architecture": lesson.architecture, "epochs": epochs, "epochs_done": len(trained.curve),
+        "best_epoch": trained.epoch, "ended_by": trained.ended, "image_size": spec.image_size, "images": images,
+        "skipped": skipped, "start": origin,
+    }  # fmt: skip
+
+
+def _judge(study: _Study, spec: ModelSpec, folder: Path, budget: Budget) -> Judge | None:
+    """Scores a network as it would answer on the images held back; None where they hold too little to tell."""
+    held = study.held[:JUDGING_IMAGES]
+    if sum(len(image.objects) for image in held) < JUDGING_OBJECTS:
+        return None
+
+    def judge(network: Any) -> float:
+        save_model(network, spec, folder / "model" / spec.kind)
+        write_labels(folder, _untold([study]))
+        backend = YoloBackend(folder, device=budget.device, threads=budget.threads, kinds=[spec.kind])
+        return judged(study.lesson, held, answers_of(backend, held)).value
+
+    return judge
+
+
+def _untold(studies: Sequence[_Study]) -> list[ControlLabels]:
+    """The controls while nobody knows their thresholds yet."""
     return [
-        {
-            **item,
-            "label": [classes[label] for label in item["label"]],
-            "truths": {classes[int(label)]: count for label, count in item["truths"].items()},
-        }
-        for item in per_item
+        labels
+        for study in studies
+        for labels in study.lesson.labels(dict.fromkeys(study.lesson.classes, SHOW_THRESHOLD))
     ]
 
 
-def _by_task(matches: Iterable[tuple[LabelledImage, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The matches of the images of each task as one."""
-    tasks: dict[int, dict[str, Any]] = {}
-    for image, match in matches:
-        task = tasks.setdefault(
-            image.task_id, {"task_id": image.task_id, "label": [], "score": [], "hit": [], "truths": {}}
-        )
-        for key in ("label", "score", "hit"):
-            task[key] += match[key]
-        for label, count in match["truths"].items():
-            task["truths"][label] = task["truths"].get(label, 0) + count
-    return list(tasks.values())
-
-
-def _source(start: Path | None) -> ModelSpec | None:
-    """The detector of an earlier version, where it has one."""
-    folder = start / "model" / KIND if start else None
+def _source(start: Path | None, lesson: Lesson) -> ModelSpec | None:
+    """The network of this kind of an earlier version, where it has one."""
+    folder = start / "model" / lesson.kind if start else None
     return read_spec(folder) if folder and (folder / MODEL_FILE).is_file() else None
 
 
-def _architecture(source: ModelSpec | None) -> str | Mapping[str, Any]:
+def _architecture(source: ModelSpec | None, lesson: Lesson) -> str | Mapping[str, Any]:
     """That of the earlier version; one with two heads at once is trained differently and is not continued."""
     if source is None or (isinstance(source.architecture, Mapping) and source.architecture.get("end2end")):
-        return ARCHITECTURE
+        return lesson.architecture
     return source.architecture
 
 
-def _initial_model(spec: ModelSpec, start: Path | None, checkpoint: str | None) -> tuple[Any, str]:
-    """(network, where its weights come from): the champion, else the base checkpoint, else none."""
-    model = build_model(spec)
+def _initial_model(
+    spec: ModelSpec, lesson: Lesson, start: Path | None, checkpoint: str | None, seed: int
+) -> tuple[Any, str]:
+    """(network, where its weights come from): the champion, else the base checkpoint, else none, drawn by the seed."""
+    model = build_model(spec, seed)
     if start is not None:
-        folder = start / "model" / KIND
+        folder = start / "model" / spec.kind
         source = read_spec(folder)
-        mapping = next((use.mapping for use in source.controls if use.control == spec.controls[0].control), {})
+        own = lesson.controls[-1].name
+        mapping = next((use.mapping for use in source.controls if use.control == own), {})
         names = [mapping.get(name, name) for name in source.classes]
         taken = copy_weights(model, read_weights(folder), spec.classes, names)
         _log.info("continuing from %s: %d tensors", start.name, taken)
@@ -267,7 +313,23 @@ def _initial_model(spec: ModelSpec, start: Path | None, checkpoint: str | None) 
     return model, "scratch"
 
 
-def _labels(control: Control, thresholds: Mapping[str, float]) -> ControlLabels:
-    return ControlLabels(
-        control.name, control.to_name, control.data_key, REGION_TYPE, control.classes, dict(thresholds)
-    )
+def _per_task(found: Sequence[Judged]) -> list[dict[str, Any]]:
+    """What backends.yolo.scores takes: the results of each task, ordered by its id."""
+    tasks = sorted({task_id for each in found for task_id in each.items})
+    return [
+        {"task_id": task, "kinds": {each.lesson.kind: each.items[task] for each in found if task in each.items}}
+        for task in tasks
+    ]
+
+
+def _metric(lessons: Sequence[Lesson]) -> str:
+    return lessons[0].metric if len(lessons) == 1 else MEAN
+
+
+def _figures(found: Judged, prefix: str) -> dict[str, float]:
+    """The numbers of a kind that are registered with a version."""
+    name = "F1" if found.lesson.kind == "classify" else "AP50"
+    figures = {f"{prefix}{name}/{label}": value for label, value in found.by_class.items()}
+    if found.false_alarms_per_background is not None:
+        figures[f"{prefix}false_positives_per_background_image"] = found.false_alarms_per_background
+    return figures

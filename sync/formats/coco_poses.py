@@ -18,7 +18,7 @@ from sync.formats.coco_shapes import CocoShape, box_shape, coco_shape
 from sync.formats.examples import Example, labels_of, no_place_for
 from sync.formats.flags import CROWD, HIDDEN
 from sync.formats.format import Part
-from sync.formats.instances import Point, Shape, grouped_points
+from labelloop.instances import Point, Shape, grouped_points
 from sync.formats.shapes import KINDS, is_drawn_twice
 
 #: COCO's flags of a key point: not labelled, labelled and hidden, labelled and visible.

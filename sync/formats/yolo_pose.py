@@ -13,7 +13,7 @@ from labelloop.yolo_labels import box_numbers, label_row
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.flags import HIDDEN, Marks, marks_of
 from sync.formats.format import Part
-from sync.formats.instances import Point, Shape, grouped_points
+from labelloop.instances import Point, Shape, grouped_points
 from sync.formats.shapes import is_drawn_twice
 from sync.formats.yolo_plan import Details
 from sync.formats.yolo_rows import Row, checked_kind, skip_region

@@ -14,6 +14,7 @@ from labelloop.label_config import LabelConfig
 from sync.folds import groups_of
 from sync.formats.converting import converted
 from sync.formats.freezing_exports import dataset_from_export
+from sync.formats.yolo_classes import is_of_classes
 from sync.freezing import lay_out
 from sync.roles import salted_unit
 
@@ -98,6 +99,8 @@ def format_of(path: Path) -> str:
         for ending, name in _ENDINGS.items():
             if any(path.glob(f"*{ending}")) or (ending == ".json" and any(path.glob("annotations/*.json"))):
                 return name
+        if is_of_classes(path):
+            return "yolo"
     raise UsageError(f"{path} does not tell its format; name it: --from csv, conll, coco, yolo ...")
 
 

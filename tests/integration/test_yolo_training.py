@@ -188,7 +188,7 @@ def test_evaluation_covers_the_holdout_and_can_be_recomputed(trained):
     trainer = yolo.trainer()
     metrics = trainer.evaluate(artefact.path, dataset)
     assert (metrics.name, metrics.n, len(metrics.per_item)) == ("mAP50", 13, 13)
-    assert metrics.n_objects == sum(sum(item["truths"].values()) for item in metrics.per_item) > 20
+    assert metrics.n_objects == sum(sum(item["kinds"]["detect"]["truths"].values()) for item in metrics.per_item) > 20
     assert trainer.headline(json.loads(json.dumps(metrics.per_item))) == pytest.approx(metrics.value)
     assert 0.0 <= metrics.baseline < 0.2
 
@@ -287,9 +287,9 @@ def test_importing_the_package_loads_no_heavy_library():
 
 def test_a_training_keeps_the_other_networks_of_the_version_it_starts_from(trained, tmp_path):
     from backends.version_labels import ControlLabels, read_labels, write_labels
+    from backends.yolo.carrying import carry_over
     from backends.yolo.engine import build_model, save_model
     from backends.yolo.model_spec import ControlUse, ModelSpec, PointUse
-    from backends.yolo.training import carry_over
 
     _, _, artefact = trained
     start, out = tmp_path / "v1", tmp_path / "v2"
@@ -309,19 +309,18 @@ def test_a_training_keeps_the_other_networks_of_the_version_it_starts_from(train
         )
     )
     shutil.copytree(start / "model" / "detect", out / "model" / "detect")
-    carried = carry_over(start, out, both, "label")
+    carried = carry_over(start, out, both, ["detect"], ["label"])
     write_labels(out, [own, *carried])
     assert [labels.control for labels in carried] == ["kp"]
     (use,) = json.loads((out / "model" / "pose" / "model.json").read_text())["controls"]
     assert (use["control"], use["boxes"]) == ("kp", None)  # the boxes have a detector of their own now
     assert yolo.load(out).classes == (*LABELS, "nose")
-    assert carry_over(start, tmp_path / "v3", parse_label_config(CONFIG), "label") == []
+    assert carry_over(start, tmp_path / "v3", parse_label_config(CONFIG), ["detect"], ["label"]) == []
 
 
 def test_boxes_belong_to_the_image_of_a_list_that_they_were_drawn_on(tmp_path):
     from backends.yolo.dataset import labelled_images
-    from backends.yolo.training import detector_control
-    from labelloop.datasets import read_dataset
+    from backends.yolo.learning.lessons import lessons_of
 
     truths = generate_images(tmp_path / "images", 2, 11)
     config = CONFIG.replace('value="$image"', 'valueList="$image"')
@@ -339,17 +338,7 @@ def test_boxes_belong_to_the_image_of_a_list_that_they_were_drawn_on(tmp_path):
     body = {"label_config": config, "project": 1, "classes": list(LABELS), "options": {}}
     write_dataset(folder, body, [task], [label], None, "2025-01-01T00:00:00Z")
     dataset = read_dataset(folder)
-    images = labelled_images(dataset, "train", detector_control(dataset.label_config), LABELS)
+    (lesson,) = lessons_of(dataset)
+    images = labelled_images(dataset, "train", lesson)
     assert [(image.name, image.file.name) for image in images] == [("7-0", "7-0.png"), ("7-1", "7-1.png")]
-    assert [len(image.boxes) for image in images] == [len(truth.boxes) for truth in truths]
-
-
-def test_turned_boxes_and_others_leave_the_detector_its_control():
-    from backends.yolo.training import detector_control
-
-    turned = CONFIG.replace(
-        "<RectangleLabels",
-        '<RectangleLabels name="turned" toName="image" model_obb="true"><Label value="x"/></RectangleLabels>'
-        '<PolygonLabels name="outline" toName="image"><Label value="x"/></PolygonLabels><RectangleLabels',
-    )
-    assert detector_control(parse_label_config(turned)).name == "label"
+    assert [len(image.objects) for image in images] == [len(truth.boxes) for truth in truths]

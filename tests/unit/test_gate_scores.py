@@ -31,6 +31,20 @@ RULED = st.fixed_dictionaries(
 
 @st.composite
 def images(draw: st.DrawFn) -> dict[str, Any]:
+    """A task's matches by kind of network; of some kinds it may have none."""
+    kinds = draw(st.sets(st.sampled_from(["detect", "segment"])))
+    found = {kind: draw(matches()) for kind in sorted(kinds)}
+    if draw(st.booleans()):
+        truth, said = draw(NAMES), draw(st.none() | NAMES)
+        found["classify"] = {
+            "label": [said] if said else [], "score": [draw(st.integers(0, 10**9)) / 10**9] if said else [],
+            "hit": [int(said == truth)] if said else [], "truths": {truth: 1},
+        }  # fmt: skip
+    return {"kinds": found}
+
+
+@st.composite
+def matches(draw: st.DrawFn) -> dict[str, Any]:
     """One image's matches; scores differ by chance, as two of one score may stand in either order."""
     said = draw(st.lists(st.tuples(NAMES, st.integers(0, 10**9), st.integers(0, 1)), max_size=6))
     missed = draw(COUNTS)
@@ -44,7 +58,7 @@ def images(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def distinct(items: Sequence[Mapping[str, Any]]) -> bool:
-    scores = [score for item in items for score in item["score"]]
+    scores = [score for item in items for match in item["kinds"].values() for score in match["score"]]
     return len(set(scores)) == len(scores)
 
 
@@ -86,6 +100,15 @@ def test_the_items_of_a_class_are_those_where_it_is_true() -> None:
     ruled = [{"choices": {"topic": spans[0], "tone": spans[1]}, "spans": {}}, {"choices": {}, "spans": {}}]
     assert RulesTrainer().scores(ruled, ones).items == {"tone/b": 1, "topic/a": 1}
     nothing: dict[str, Any] = {"label": [], "score": [], "hit": [], "truths": {}}
-    boxes = [{"label": ["a"], "score": [0.5], "hit": [1], "truths": {"a": 2}}, nothing]
+    box = {"label": ["a"], "score": [0.5], "hit": [1], "truths": {"a": 2}}
+    boxes: list[dict[str, Any]] = [{"kinds": {"detect": box}}, {"kinds": {"detect": nothing}}]
     assert YoloTrainer().scores(boxes, ones).items == {"a": 1}
     assert YoloTrainer().scores(boxes, ones).classes["a"].tolist() == pytest.approx([51 / 101])
+    chosen = {"label": ["c"], "score": [0.9], "hit": [1], "truths": {"c": 1}}
+    both = [
+        {"kinds": {"detect": box, "classify": chosen}},
+        {"kinds": {"classify": chosen | {"label": ["d"], "hit": [0]}}},
+    ]
+    found = YoloTrainer().scores(both, ones)
+    assert found.items == {"detect/a": 1, "classify/c": 2}
+    assert found.headline.tolist() == pytest.approx([(51 / 101 + 2 / 3) / 2])
