@@ -11,6 +11,7 @@ import orjson
 
 from labelloop.errors import DataError
 from labelloop.geometry import bounds
+from labelloop.instances import Point, Shape, grouped_points
 from labelloop.label_config import Control
 from labelloop.values import Region
 from sync.formats.coco_plan import CocoImage, Details
@@ -18,7 +19,6 @@ from sync.formats.coco_shapes import CocoShape, box_shape, coco_shape
 from sync.formats.examples import Example, labels_of, no_place_for
 from sync.formats.flags import CROWD, HIDDEN
 from sync.formats.format import Part
-from labelloop.instances import Point, Shape, grouped_points
 from sync.formats.shapes import KINDS, is_drawn_twice
 
 #: COCO's flags of a key point: not labelled, labelled and hidden, labelled and visible.

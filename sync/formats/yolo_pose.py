@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from labelloop.errors import DataError
 from labelloop.geometry import bounds
+from labelloop.instances import Point, Shape, grouped_points
 from labelloop.values import Region
 from labelloop.yolo_labels import box_numbers, label_row
 from sync.formats.examples import Example, Picture, labels_of, no_place_for
 from sync.formats.flags import HIDDEN, Marks, marks_of
 from sync.formats.format import Part
-from labelloop.instances import Point, Shape, grouped_points
 from sync.formats.shapes import is_drawn_twice
 from sync.formats.yolo_plan import Details
 from sync.formats.yolo_rows import Row, checked_kind, skip_region
