@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._comparison import show
+from benchmarks._first_servings import serving_rows
 from benchmarks._killed_trainings import kill_rows
 from benchmarks._latency_in_training import latency_rows
 from benchmarks._order_keys import key_rows
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[Given], list[dict[str, Any]]]] = {
     "poison": lambda given: poison_rows(seeds=max(2, 20 // given.shrink)),
     "order": lambda given: order_rows(1_000_000 // given.shrink, 100_000 // given.shrink),
     "keys": lambda given: key_rows(10_000 // given.shrink),
+    "servings": lambda given: serving_rows(1000 // given.shrink),
     "strategies": lambda given: saving_rows(given.data, max(2, 10 // given.shrink), os.cpu_count() or 1),
     "kills": lambda given: kill_rows(given.kills),
     "latency": lambda given: latency_rows(1000 // given.shrink),

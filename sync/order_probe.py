@@ -129,30 +129,31 @@ def fix_order(client: LabelStudio, store: Store, project: ProjectRow) -> list[st
     return done
 
 
-def probe_server(client: LabelStudio) -> Probe:
-    """Ask the server for the tasks of a project made for this, label each, and delete it; nobody's tasks are touched."""
+def probe_server(client: LabelStudio, count: int = TRIED) -> Probe:
+    """Ask the server for `count` tasks of a project made for this, label each, and delete it; nobody's tasks are touched."""
     from scipy.stats import kendalltau
 
     title = f"labelloop order probe {secrets.token_hex(4)}"
     project_id = int(client.create_project(title, _CONFIG, description="made by labelloop prioritize --probe")["id"])
     try:
-        tasks = client.import_tasks(project_id, [{"data": {"text": f"probe {n}"}} for n in range(TRIED)])
+        tasks = client.import_tasks(project_id, [{"data": {"text": f"probe {n}"}} for n in range(count)])
         wanted = random.sample(tasks, len(tasks))
         rows = [
-            {"task": task, "result": [], "score": (place + 0.5) / TRIED, "model_version": "probe-r1"}
+            {"task": task, "result": [], "score": (place + 0.5) / count, "model_version": "probe-r1"}
             for place, task in enumerate(wanted)
         ]
         client.push_predictions(project_id, rows)
         client.set_model_version(project_id, "probe-r1")
         served: list[int] = []
-        while (task := client.next_task(project_id)) is not None and len(served) < TRIED:
+        while (task := client.next_task(project_id)) is not None and len(served) < count:
             served.append(int(task["id"]))
             # A task that is held is served again until it is labelled.
             client.request("POST", f"/api/tasks/{served[-1]}/annotations/", json={"result": [_ANSWER]})
     finally:
         client.delete_project(project_id)
-    places = [wanted.index(task) for task in served]
-    tau = round(float(kendalltau(range(len(places)), places).statistic), 9) if len(places) == TRIED else 0.0
+    place_of = {task: place for place, task in enumerate(wanted)}
+    places = [place_of[task] for task in served]
+    tau = round(float(kendalltau(range(len(places)), places).statistic), 9) if len(places) == count else 0.0
     return Probe(served, tau)
 
 
