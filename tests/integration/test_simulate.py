@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from labelloop.cli import app
 from labelloop.demo.texts import generate_classification, generate_ner
 from labelloop.errors import DataError, UsageError
-from sync.simulating.replay import Replay
+from sync.simulating.replay import Plan, Replay
 from sync.simulating.running import planned
 from sync.simulating.sources import backend_for, format_of, prepare
 
@@ -129,6 +129,26 @@ def test_images_with_boxes_and_their_own_test_part(tmp_path: Path) -> None:
     named = dict(prepared.dataset.tasks.select("task_id", "data").iter_rows())
     assert all("test" in named[task] for task in prepared.test)
     assert not any("test" in named[task] for task in prepared.pool) and len(prepared.pool) in (6, 8)
+
+
+def test_images_in_folders_of_classes_and_in_a_table_are_learned_by_a_classifier(tmp_path: Path) -> None:
+    rows = ["image,label"]
+    for n in range(24):
+        name = "dark" if n % 2 else "light"
+        for folder in (tmp_path / "set" / name, tmp_path / "images"):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.effect_noise((64, 64), 20 + n).point(lambda v, n=n: v // 2 if n % 2 else v).save(folder / f"{n}.png")
+        rows.append(f"{n}.png,{name}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    assert format_of(tmp_path / "set") == "yolo"
+    for number, (source, images) in enumerate([("set", None), ("labels.csv", tmp_path / "images")]):
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        prepared = prepare(tmp_path / source, scratch, images=images, test_share=0.4)
+        assert backend_for(prepared) == "yolo" and len(prepared.pool) + len(prepared.test) == 24
+        replay = Replay(prepared, Plan("yolo", 8, 8, 8, epochs=1), scratch / "runs")
+        (point,) = replay.run("uncertainty", 0).points
+        assert point[0] == 8 and 0.0 <= point[1] <= 1.0
 
 
 def test_what_cannot_be_simulated_says_why(tmp_path: Path) -> None:
