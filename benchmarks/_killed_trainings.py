@@ -113,7 +113,7 @@ class KilledTrainings:
         with log.open("wb") as stream:
             self.worker = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=stream, stderr=stream)
         worker = self.worker
-        _until(lambda: b"ready" in log.read_bytes() or worker.poll() is not None)
+        until(lambda: b"ready" in log.read_bytes() or worker.poll() is not None)
         if worker.poll() is not None:
             raise RuntimeError(f"the worker ended: {log.read_text(encoding='utf-8')[-3000:]}")
 
@@ -130,7 +130,7 @@ class KilledTrainings:
                 os.kill(pid, signal.SIGKILL)
         if kind != "horse":
             worker.wait()
-        _until(lambda: not any(_lives(pid) for pid in horses))
+        until(lambda: not any(_lives(pid) for pid in horses))
 
     def close(self) -> None:
         """End the worker and close what is open."""
@@ -167,7 +167,7 @@ class KilledTrainings:
         self.start_worker()
         seen = len(self.lines())
         dataset_id = self.ask()
-        _until(lambda: any(line["event"] == "job" for line in self.lines()[seen:]))
+        until(lambda: any(line["event"] == "job" for line in self.lines()[seen:]))
         time.sleep(source.random() * self.length_s)
         self.kill(kind, source)
         step = self.lines()[-1]
@@ -195,7 +195,7 @@ class KilledTrainings:
             )
 
         try:
-            _until(over, every_s=0.2)
+            until(over, every_s=0.2)
         except TimeoutError:
             told = [(row.training_id, row.outcome, row.reason, row.registered_at) for row in self.attempts(dataset_id)]
             log = (self.folder / "worker.log").read_text(encoding="utf-8")[-3000:]
@@ -230,7 +230,7 @@ class KilledTrainings:
         """Everything that must not be after the last training of this dataset, in words; none where all is well."""
         made = [row for row in self.attempts(dataset_id) if row.candidate]
         found = [] if len(made) == 1 else [f"{len(made)} model versions of {dataset_id}"]
-        return [*found, *self._together(), *self._half_written(), *self._registered_wrongly()]
+        return [*found, *self._together(), *self.half_written(), *self._registered_wrongly()]
 
     def _together(self) -> list[str]:
         """Trainings at the same time: processes whose first and last words of a training overlap."""
@@ -251,7 +251,8 @@ class KilledTrainings:
             for a, b in itertools.pairwise(spans) if b[1] < a[2]
         ]  # fmt: skip
 
-    def _half_written(self) -> list[str]:
+    def half_written(self) -> list[str]:
+        """Whatever a training left that should not be there, in words."""
         data = self.runtime.services.data
         found = [f"{row.training_id} has no outcome" for row in self.attempts() if row.outcome is None]
         found += [f"left in scratch: {each.name}" for each in (data / "scratch").glob("train-*")]
@@ -299,7 +300,8 @@ def _revision(number: int, truth: ClassTruth) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _until(condition: Callable[[], Any], every_s: float = 0.02) -> None:
+def until(condition: Callable[[], Any], every_s: float = 0.02) -> None:
+    """Wait for it; TimeoutError after a while that is long for all that happens here."""
     end = time.monotonic() + _PATIENCE_S
     while not condition():
         if time.monotonic() > end:

@@ -17,6 +17,12 @@ import orjson
 
 from backends import BACKENDS, BackendEntry
 
+#: Else every work horse would import them, and most of a training's time, in which it is killed, would be that.
+_PRELOADED = (
+    "sync.training", "backends.sklearn_text.training", "backends.sklearn_text.artefact", "sklearn.linear_model",
+    "sklearn.feature_extraction.text", "skops.io", "threadpoolctl", "mlflow", "mlflow.entities", "mlflow.tracking",
+    "mlflow.store.artifact.mlflow_artifacts_repo",
+)  # fmt: skip
 LOG: Path | None = None
 PAUSE_S = 0.0
 
@@ -117,7 +123,7 @@ def main(log: str, pause_s: str, *queues: str) -> int:
     own.LOG, own.PAUSE_S = Path(log), float(pause_s)
     BACKENDS["sklearn_text"] = BackendEntry("benchmarks._slow_worker", "sklearn", ("sklearn", "skops"))
     own.slow_down()
-    for library in ("sklearn.linear_model", "mlflow"):  # else every work horse would pay for it
+    for library in _PRELOADED:
         importlib.import_module(library)
     from sync.worker import main as work
 

@@ -15,6 +15,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from labelloop.queueing import FAILURE_TTL_S, JOB_TIMEOUT_S, JobRequest, Queue
+from labelloop.store.types import utc_now
 
 pytestmark = pytest.mark.integration
 
@@ -175,5 +176,7 @@ def test_progress_is_forgotten_after_an_hour(queue: Queue) -> None:
     queue.report("train-p1-x-1", 0.5, "half")
     key = f"{queue.prefix}:progress:train-p1-x-1"
     client: Redis = queue.redis
-    assert client.hgetall(key) == {b"share": b"0.5", b"message": b"half"}
+    told = queue.last_report("train-p1-x-1")
+    assert told is not None and (told.share, told.message) == (0.5, "half")
+    assert abs((utc_now() - told.at).total_seconds()) < 60 and queue.last_report("train-p1-x-2") is None
     assert 3000 < client.ttl(key) <= 3600
