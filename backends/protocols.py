@@ -22,7 +22,7 @@ from backends.resampling import Floats, Scores
 from labelloop.values import Artefact, Budget, Metrics, Outcome, TaskItem
 
 Progress = Callable[[float, str], None]
-"""progress(share done in [0, 1], short message). It may raise LeaseLost: let it pass through, so that training stops."""
+"""progress(share done in [0, 1], short message). It may raise LeaseLost or Cancelled: let them pass, so that training stops."""
 
 
 class Backend(Protocol):

@@ -116,5 +116,5 @@ def register(project: int, training: str) -> None:
     clear_left_behind(runtime(), project)
     try:
         register_training(runtime(), _project(project), training)
-    except ServiceDown as error:
+    except (NotReady, ServiceDown) as error:
         log.warning("registration put off", extra={"training": training, "reason": str(error)})

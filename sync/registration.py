@@ -8,7 +8,7 @@ from typing import Any
 
 from labelloop import __version__
 from labelloop.artefacts import fetch_artefact
-from labelloop.errors import ServiceDown
+from labelloop.errors import NotReady, ServiceDown
 from labelloop.registry import Registration, model_name
 from labelloop.store import ProjectRow, TrainingRow
 from labelloop.store.leases import holding
@@ -23,13 +23,14 @@ LEASE_TTL_S = 30.0
 
 
 def register_training(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
-    """Log an attempt and its artefact to MLflow, once; ServiceDown when MLflow cannot be reached.
+    """Log an attempt and its artefact to MLflow, once.
 
-    Nothing happens while another process registers for this project: a reconcile asks again.
+    ServiceDown when MLflow cannot be reached, NotReady while another process registers for this project.
     """
     with holding(runtime.store, project.project_id, "register", LEASE_TTL_S) as lease:
-        if lease is not None:
-            _register(runtime, project, training_id)
+        if lease is None:
+            raise NotReady(f"another process registers a version of {project.title!r} in MLflow; try again later")
+        _register(runtime, project, training_id)
 
 
 def _register(runtime: Runtime, project: ProjectRow, training_id: str) -> None:
@@ -46,7 +47,7 @@ def register_or_leave(runtime: Runtime, project: ProjectRow, training_id: str) -
     """Register now if MLflow answers; a reconcile asks again later if not."""
     try:
         register_training(runtime, project, training_id)
-    except ServiceDown as error:
+    except (NotReady, ServiceDown) as error:
         log.warning("registration put off", extra={"training": training_id, "reason": str(error)})
 
 

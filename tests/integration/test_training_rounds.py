@@ -335,3 +335,30 @@ def test_an_mlflow_that_is_away_is_told_later(loop: Loop) -> None:
         register_training(loop.runtime, loop.project, row.training_id)
     assert run_promotion(loop.runtime, promotion)
     assert loop.registry.registered == [row.training_id] and loop.registry.champions == [row.candidate]
+
+
+def test_while_another_process_registers_a_promotion_waits(loop: Loop) -> None:
+    other = acquire(loop.store, PROJECT, "register", 60)
+    assert other is not None
+    promotion = first_round(loop)
+    (row,) = attempts(loop)
+    assert row.outcome == "promoted" and row.registered_at is None and loop.registry.registered == []
+    assert promotion is not None
+    with pytest.raises(NotReady, match="another process registers"):
+        run_promotion(loop.runtime, promotion)  # it goes on later, as when MLflow is away
+    release(loop.store, other)
+    assert run_promotion(loop.runtime, promotion)
+    assert loop.registry.registered == [row.training_id] and loop.registry.champions == [row.candidate]
+
+
+def test_what_a_killed_process_published_under_the_next_name_is_gone_with_the_next_version(loop: Loop) -> None:
+    models = loop.runtime.services.data / "artifacts" / "models"
+    for name in ("sklearn_text-p1-v1-0123456789ab", "sklearn_text-p1-v10-0123456789ab"):
+        (models / name).mkdir(parents=True)
+    scratch = loop.runtime.scratch("train-p1-0123456789ab-1")
+    of_others = loop.runtime.scratch("train-p12-0123456789ab-1")
+    first_round(loop)
+    (row,) = attempts(loop)
+    assert row.path is not None
+    assert {each.name for each in models.iterdir()} == {Path(row.path).name, "sklearn_text-p1-v10-0123456789ab"}
+    assert not scratch.exists() and of_others.exists()
