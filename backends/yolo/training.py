@@ -226,7 +226,10 @@ def _train(
             spec, lesson, start if source else None, options.get("model_checkpoint"), budget.seed
         )
         judge = _judge(study, spec, Path(scratch) / "judged", budget)
-        plan = Plan(lesson, spec, folder, epochs, budget.seconds, judge, int(options.get("patience") or PATIENCE))
+        # One object more or less is no difference between two epochs.
+        tolerance = 1 / max(sum(len(image.objects) for image in study.held[:JUDGING_IMAGES]), 1)
+        patience = int(options.get("patience") or PATIENCE)
+        plan = Plan(lesson, spec, folder, epochs, budget.seconds, judge, tolerance if study.held else 0.0, patience)
         share = _Share(progress, 0.0, 0.95, "training")
         trained = run_training(model, plan, Path(scratch), budget, share)
         save_model(trained.network, spec, out_dir / "model" / lesson.kind)

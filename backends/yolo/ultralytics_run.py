@@ -37,8 +37,9 @@ Judge = Callable[[Any], float]
 class Plan:
     """What is trained and for how long: `seconds` after the start no further batch begins.
 
-    With a judge every epoch is judged, the best one is kept (the last of equals), and `patience` epochs without a better
-    one end the training. Without, the last epoch is kept.
+    With a judge every epoch is judged, the best one is kept, and `patience` epochs without a better one end the training. Of
+    those that are worse than the best by `tolerance` at most the last is kept, because it has learned longer. Without a
+    judge the last epoch is kept.
     """
 
     lesson: Lesson
@@ -47,6 +48,7 @@ class Plan:
     epochs: int
     seconds: float | None = None
     judge: Judge | None = None
+    tolerance: float = 0.0
     patience: int = PATIENCE
 
 
@@ -105,10 +107,10 @@ class _Following:
         self._settle(network, _spread(self.plan.folder.images, _JUDGED_ON))
         score = self.plan.judge(network)
         self.trained.curve[-1][f"validation_{self.plan.lesson.metric}"] = score
-        # Of equals the later one has learned longer; patience counts from the first of them.
         self.since = 0 if score > self.best_score else self.since + 1
-        if score >= self.best_score:
-            self.best_score, self.trained.epoch = score, run.epoch + 1
+        self.best_score = max(self.best_score, score)
+        if score >= self.best_score - self.plan.tolerance:
+            self.trained.epoch = run.epoch + 1
             self.best = {name: value.detach().clone() for name, value in run.ema.ema.state_dict().items()}
         if self.since >= self.plan.patience and self.best_score > 0.0 and not run.stop:
             run.stop, self.trained.ended = True, "patience"
