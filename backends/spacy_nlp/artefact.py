@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from backends.spacy_nlp.converters.choices import CHOSEN
 from backends.spacy_nlp.trusted import check_config
 from labelloop.errors import DataError
 
@@ -19,7 +20,7 @@ ANSWERS_FILE = "answers.json"
 class Answer:
     """Which component answers for a control, on what text, and what its labels are called in the label config.
 
-    `several` says that a Choices control takes more than one class.
+    `several` says that a Choices control takes more than one class, and `chosen_from` from which probability up.
     """
 
     control: str
@@ -29,6 +30,7 @@ class Answer:
     object_tag: str = "Text"
     attributes: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
+    chosen_from: float = CHOSEN
 
 
 def write_model(folder: Path, pipelines: Sequence[Any], answers: Sequence[Answer]) -> None:

@@ -124,8 +124,9 @@ class SpacyBackend:
             if control.type == "choices":
                 known = _in_config(said[0].chances, answer)
                 region = choices_region(
-                    _choosable(said[0].chances, known, answer), control.control, control.to_name, several=answer.several
-                )
+                    _choosable(said[0].chances, known, answer), control.control, control.to_name,
+                    several=answer.several, least=answer.chosen_from,
+                )  # fmt: skip
                 regions += [region] if region is not None else []
                 doubt = max(doubt, *said[0].doubts, 0.0)
             else:

@@ -5,9 +5,11 @@ How one kind of component is learned is a recipe: learning_ner.py, learning_span
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +35,7 @@ _FOLD_END = 0.43  # of the progress: the share of the work that the model for th
 class Judged:
     """What a model said of texts that it had not seen: (confidence, right) pairs by label, and how they were scaled.
 
-    `least` is the score from which up a component that scores everything says something at all.
+    `least` is the score from which up a component that scores everything says something at all, where one was chosen.
     """
 
     scored: Mapping[str, Sequence[tuple[float, bool]]] = field(default_factory=dict)
@@ -90,7 +92,10 @@ class Learned:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run over the texts: passes, seed, device, the progress call and the share of it that this run is."""
+    """One run over the texts: passes, seed, device, the progress call, and the share of it that this run is.
+
+    From `until` (seconds of the monotonic clock) no further batch begins; one is always made.
+    """
 
     passes: int
     seed: int
@@ -99,6 +104,7 @@ class _Run:
     begin: float
     end: float
     what: str
+    until: float = math.inf
 
 
 def learn(
@@ -108,16 +114,18 @@ def learn(
 
     First a model without a quarter of the tasks, which gives temperature and show thresholds, then the one that stays.
     There is no early stopping: the rate falls to 0 and the weights are averaged, and no later pass was worse on held-out
-    texts (docs/backends.md has the figures).
+    texts (docs/spacy.md has the figures).
     """
-    texts = pieces(tasks)
+    texts, begun = pieces(tasks), time.monotonic()
+    seconds = math.inf if budget.seconds is None else budget.seconds
     number = passes(texts, budget, recipe.effort)
-    judged = _out_of_fold(recipe, tasks, number, budget, progress)
-    run = _Run(number, budget.seed, budget.device, progress, _FOLD_END, 1.0, "training")
+    run = _Run(number, budget.seed, budget.device, progress, 0.0, _FOLD_END, "thresholds", begun + _FOLD_END * seconds)
+    judged = _out_of_fold(recipe, tasks, run, budget.calibrate)
+    run = replace(run, begin=_FOLD_END, end=1.0, what="training", until=begun + seconds)
     nlp, curve, misaligned = _train(recipe, texts, earlier, run)
     recipe.settle(nlp, judged)
     params = {
-        "component": recipe.component, "passes": number, "texts": len(texts), "misaligned": misaligned,
+        "component": recipe.component, "passes": len(curve), "texts": len(texts), "misaligned": misaligned,
         "continued": earlier is not None, "seed": budget.seed, "out_of_fold_suggestions": judged.count,
         "temperature": judged.temperature,
     }  # fmt: skip
@@ -146,21 +154,18 @@ def hash_embed_cnn(depth: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _out_of_fold(
-    recipe: Recipe, tasks: Sequence[LabelledTask], number: int, budget: Budget, progress: Progress
-) -> Judged:
-    """What a model says of tasks that it did not see; nothing when the tasks are few, or the budget has none for it.
+def _out_of_fold(recipe: Recipe, tasks: Sequence[LabelledTask], run: _Run, wanted: bool) -> Judged:
+    """What a model says of tasks that it did not see; nothing when the tasks are few, or where none is wanted.
 
     That model begins from scratch, as an earlier version has seen these tasks, and is trained as long as the one that
     stays: a model grows surer with every pass, so a shorter training would give a temperature that is too low.
     """
-    if len(tasks) < _LEAST_FOR_FOLD or not budget.calibrate:
+    if len(tasks) < _LEAST_FOR_FOLD or not wanted:
         return Judged()
     order = list(range(len(tasks)))
-    random.Random(budget.seed).shuffle(order)
+    random.Random(run.seed).shuffle(order)
     cut = round(len(tasks) * _FOLD_SHARE)
     held, rest = [tasks[i] for i in order[:cut]], [tasks[i] for i in sorted(order[cut:])]
-    run = _Run(number, budget.seed, budget.device, progress, 0.0, _FOLD_END, "thresholds")
     nlp, _, _ = _train(recipe, pieces(rest), None, run)
     return recipe.judge(nlp, pieces(held))
 
@@ -210,11 +215,14 @@ def _updated(
         shuffled.shuffle(examples)
         losses: dict[str, float] = {}
         for at in range(0, len(examples), batch):
+            if done and time.monotonic() > run.until:
+                break
             run.progress(run.begin + (run.end - run.begin) * done / total, f"{run.what}, pass {number + 1}")
             optimizer.learn_rate = _LEARN_RATE * min(1.0, (done + 1) / _WARM_UP) * (1.0 - done / total)
             nlp.update(examples[at : at + batch], drop=recipe.dropout, sgd=optimizer, losses=losses)
             done += 1
-        curve.append({"pass": float(number + 1), "loss": float(np.float64(losses.get(recipe.component, 0.0)))})
+        if losses:
+            curve.append({"pass": float(number + 1), "loss": float(np.float64(losses.get(recipe.component, 0.0)))})
     with nlp.use_params(optimizer.averages):
         return _packed(nlp), curve, misaligned
 

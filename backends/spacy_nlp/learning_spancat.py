@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backends.calibration import LEAST_ANSWERS, fit_temperature, tempered_each
 from backends.spacy_nlp.converters.labels import Span
+from backends.spacy_nlp.deciding import LEAST, USUAL, deciding_score
 from backends.spacy_nlp.examples import LabelledText, aligned_spans
 from backends.spacy_nlp.learning import Judged, hash_embed_cnn
 from backends.spacy_nlp.pipeline import read_spans
@@ -20,9 +20,6 @@ from backends.spacy_nlp.pipeline import read_spans
 OVERLAPPING = 0.05
 _KEY = "spans"
 _COVERED, _LONGEST = 0.98, 12  # of the spans, how many are as short as the longest candidate; tokens at most
-_LEAST_SCORE = 0.3  # from which a span is said as long as too little was judged to choose better
-_SCORES = tuple(round(0.05 * step, 2) for step in range(1, 19))
-_LEAST_TRUE = 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class SpancatRecipe:
             "scorer": {"@layers": "spacy.LinearLogistic.v1", "nO": None, "nI": None},
         }
         suggester = {"@misc": "spacy.ngram_range_suggester.v1", "min_size": 1, "max_size": self.longest}
-        config = {"spans_key": _KEY, "threshold": _LEAST_SCORE, "suggester": suggester, "model": model}
+        config = {"spans_key": _KEY, "threshold": USUAL, "suggester": suggester, "model": model}
         spancat = nlp.add_pipe("spancat", config=config)
         for name in self.classes:
             spancat.add_label(name)
@@ -74,13 +71,13 @@ class SpancatRecipe:
 
     def judge(self, nlp: Any, texts: Sequence[LabelledText]) -> Judged:
         spancat = nlp.get_pipe("spancat")
-        spancat.cfg["threshold"] = _SCORES[0]
+        spancat.cfg["threshold"] = LEAST
         said = read_spans(spancat, [nlp.make_doc(text.text) for text in texts])
         true = [{(span.start, span.end, span.label) for span in text.spans} for text in texts]
         found = [(span, span_key(span) in those) for one, those in zip(said, true, strict=True) for span in one.spans]
         scores = np.array([span.score for span, _ in found], dtype=np.float64)
         right = np.array([hit for _, hit in found], dtype=np.bool_)
-        least = _best_score(scores, right, sum(map(len, true)))
+        least = deciding_score(scores, right, sum(map(len, true)))
         kept = np.flatnonzero(scores >= least)
         calibrated = len(kept) >= LEAST_ANSWERS
         temperature = fit_temperature(lambda by: tempered_each(scores[kept], by), right[kept]) if calibrated else 1.0
@@ -90,7 +87,7 @@ class SpancatRecipe:
         return Judged(scored, temperature, calibrated, least)
 
     def settle(self, nlp: Any, judged: Judged) -> None:
-        nlp.get_pipe("spancat").cfg["threshold"] = _LEAST_SCORE if judged.least is None else judged.least
+        nlp.get_pipe("spancat").cfg["threshold"] = USUAL if judged.least is None else judged.least
 
 
 def overlapping_share(texts: Sequence[LabelledText]) -> float:
@@ -124,14 +121,3 @@ def candidate_length(texts: Sequence[LabelledText]) -> tuple[int, int]:
 def span_key(span: Span) -> tuple[int, int, str]:
     """What makes two spans the same."""
     return span.start, span.end, span.label
-
-
-def _best_score(scores: NDArray[np.float64], right: NDArray[np.bool_], true: int) -> float:
-    """The score from which up F1 is highest, given how many spans there are in truth; the lowest among equals."""
-    if true < _LEAST_TRUE:
-        return _LEAST_SCORE
-    f1: Mapping[float, float] = {
-        least: 2 * float(right[scores >= least].sum()) / (float((scores >= least).sum()) + true) for least in _SCORES
-    }
-    best = max(_SCORES, key=lambda least: f1[least])
-    return best if f1[best] > 0 else _LEAST_SCORE

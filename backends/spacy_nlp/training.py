@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from backends.protocols import Progress
 from backends.resampling import Floats, Scores
 from backends.spacy_nlp.artefact import Answer, read_answers, read_model, write_model
 from backends.spacy_nlp.backend import TYPES
+from backends.spacy_nlp.deciding import USUAL
 from backends.spacy_nlp.documents import SPAN_TAGS, TEXT_TAGS, reading_attributes
 from backends.spacy_nlp.examples import LabelledTask, read_tasks, takes_several
 from backends.spacy_nlp.judging import judge_version
@@ -56,14 +59,16 @@ class SpacyTrainer:
         progress(0.0, "reading the dataset")
         lessons = _lessons(read_dataset(dataset_dir))
         earlier = _Earlier.of(start)
-        learned = []
+        learned, begun = [], time.monotonic()
         for number, lesson in enumerate(lessons):
             told = _told(progress, number, lesson.control.name if len(lessons) > 1 else "", len(lessons))
             source = earlier.pipeline(lesson.control, lesson.recipe)
-            learned.append(learn(lesson.recipe, lesson.tasks, source, budget, told))
+            learned.append(
+                learn(lesson.recipe, lesson.tasks, source, _part(budget, begun, len(lessons) - number), told)
+            )
         progress(0.98, "writing the model")
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_model(out_dir, [each.nlp for each in learned], [_answer(*one) for one in enumerate(lessons, start=1)])
+        write_model(out_dir, [each.nlp for each in learned], [_answer(*one) for one in zip(count(1), lessons, learned)])
         write_labels(out_dir, [_labels(lesson.control, each) for lesson, each in zip(lessons, learned, strict=True)])
         params = _params(lessons, learned)
         (out_dir / "metrics.json").write_bytes(orjson.dumps(params, option=orjson.OPT_INDENT_2))
@@ -185,12 +190,22 @@ def _told(progress: Progress, number: int, name: str, parts: int) -> Progress:
     return lambda share, message: progress(0.02 + 0.95 * (number + share) / parts, before + message)
 
 
-def _answer(number: int, lesson: _Lesson) -> Answer:
-    control = lesson.control
+def _part(budget: Budget, begun: float, parts: int) -> Budget:
+    """The budget of one of the controls that are left: an equal part of the time that is."""
+    if budget.seconds is None:
+        return budget
+    return replace(budget, seconds=max(budget.seconds - (time.monotonic() - begun), 0.0) / parts)
+
+
+def _answer(number: int, lesson: _Lesson, learned: Learned) -> Answer:
+    control, least = lesson.control, learned.judged.least
     same = {name: name for name in control.classes}
     several = control.tag == "Choices" and takes_several(control)
     attributes = reading_attributes(control)
-    return Answer(control.name, lesson.recipe.component, same, number, control.object_tag, attributes, several)
+    return Answer(
+        control.name, lesson.recipe.component, same, number, control.object_tag, attributes, several,
+        USUAL if least is None else least,
+    )  # fmt: skip
 
 
 def _labels(control: Control, learned: Learned) -> ControlLabels:
