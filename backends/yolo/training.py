@@ -65,15 +65,16 @@ class _Study:
 
 @dataclass(frozen=True)
 class _Share:
-    """A part of a training's progress, whose steps carry the kind's name."""
+    """A part of a training's progress; its messages begin with the name of what is trained, if it has one."""
 
     progress: Progress
     start: float
     length: float
-    name: str
+    name: str = ""
 
     def __call__(self, share: float, message: str) -> None:
-        self.progress(self.start + self.length * min(share, 1.0), f"{self.name}: {message}")
+        told = f"{self.name}: {message}" if self.name else message
+        self.progress(self.start + self.length * min(share, 1.0), told)
 
 
 @dataclass
@@ -107,8 +108,9 @@ class YoloTrainer:
         ends = None if budget.seconds is None else time.monotonic() + budget.seconds
         for number, study in enumerate(studies):
             left = None if ends is None else max(ends - time.monotonic(), 0.0) / (len(studies) - number)
-            part = _Share(progress, number / len(studies), 0.99 / len(studies), study.lesson.kind)
-            _train(study, dataset, out_dir, start, replace(budget, seconds=left), part, report, len(studies) > 1)
+            several = len(studies) > 1
+            part = _Share(progress, number / len(studies), 0.99 / len(studies), study.lesson.kind if several else "")
+            _train(study, dataset, out_dir, start, replace(budget, seconds=left), part, report, several)
         trained = [control.name for study in studies for control in study.lesson.controls]
         kinds = [study.lesson.kind for study in studies]
         others = carry_over(start, out_dir, dataset.label_config, kinds, trained) if start else []
@@ -230,19 +232,16 @@ def _train(
         tolerance = 1 / max(sum(len(image.objects) for image in study.held[:JUDGING_IMAGES]), 1)
         patience = int(options.get("patience") or PATIENCE)
         plan = Plan(lesson, spec, folder, epochs, budget.seconds, judge, tolerance if study.held else 0.0, patience)
-        share = _Share(progress, 0.0, 0.95, "training")
-        trained = run_training(model, plan, Path(scratch), budget, share)
+        trained = run_training(model, plan, Path(scratch), budget, _Share(progress, 0.0, 0.95))
         save_model(trained.network, spec, out_dir / "model" / lesson.kind)
         progress(0.95, "building the engine")
         build_engine(
             out_dir / "model" / lesson.kind, images=folder.images, threads=budget.threads, half=spec.options.half
         )
     told = _params(spec, lesson, epochs, trained, len(folder.images), len(folder.skipped), origin)
-    report.params |= {f"{lesson.kind}_{key}": value for key, value in told.items()} if several else told
-    report.params["seed"] = budget.seed
-    report.curve += [{f"{lesson.kind}_{k}": v for k, v in point.items()} for point in trained.curve] if several else (
-        trained.curve
-    )  # fmt: skip
+    prefix = f"{lesson.kind}_" if several else ""
+    report.params |= {f"{prefix}{key}": value for key, value in told.items()} | {"seed": budget.seed}
+    report.curve += [{f"{prefix}{key}": value for key, value in point.items()} for point in trained.curve]
 
 
 def _params(
