@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -200,6 +201,14 @@ def parse_label_config(xml: str) -> LabelConfig:
             )
         )
     return LabelConfig(xml, tuple(controls), tuple(answers))
+
+
+def read_label_config(file: Path) -> LabelConfig:
+    """The label config in a file; DataError when there is none that can be read."""
+    try:
+        return parse_label_config(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--config: {file} can't be read as a label config (XML in UTF-8): {error}") from error
 
 
 def _stored(control: Control, label: Any) -> Any:

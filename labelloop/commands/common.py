@@ -64,24 +64,14 @@ def is_table(file: Path | None) -> TypeGuard[Path]:
     return file is not None and file.suffix.lower() == ".csv"
 
 
-def read_config(file: Path) -> LabelConfig:
-    """The label config in a file; DataError when there is none that can be read."""
-    from labelloop.errors import DataError
-    from labelloop.label_config import parse_label_config
-
-    try:
-        return parse_label_config(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--config: {file} can't be read as a label config (XML in UTF-8): {error}") from error
-
-
 def read_labels(file: Path, config: Path | None) -> tuple[pl.DataFrame, LabelConfig]:
     """The labels of a JSON export, and the label config that goes with it; UsageError without one."""
     if config is None:
         raise UsageError("--file needs --config: the project's label config as XML (a CSV needs none)")
+    from labelloop.label_config import read_label_config
     from qa.exports_reading import read_export
 
-    return read_export(file), read_config(config)
+    return read_export(file), read_label_config(config)
 
 
 def say(report: Any, as_json: bool, text: str) -> None:

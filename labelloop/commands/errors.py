@@ -16,7 +16,6 @@ from labelloop.commands.common import (
     needed,
     open_runtime,
     project_of,
-    read_config,
     say,
 )
 from labelloop.errors import UsageError
@@ -61,6 +60,7 @@ def errors(
     as_json: AsJson = False,
 ) -> None:
     """Labels that are likely wrong, why, where they gather, and problems of the data: duplicates, outliers, drift, leakage."""
+    from labelloop.label_config import read_label_config
     from labelloop.progress import progress_counter
     from qa.issues import errors_text
     from sync.file_media import file_media
@@ -86,7 +86,7 @@ def errors(
     elif config is None:
         raise UsageError("--file needs --config: the project's label config as XML")
     else:
-        read = read_config(config)
+        read = read_label_config(config)
         if out_of_fold:
             if backend is None:
                 raise UsageError("--out-of-fold of a --file needs a kind of model, for example --backend spacy_nlp")

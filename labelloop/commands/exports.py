@@ -20,7 +20,6 @@ from labelloop.commands.common import (
     needed,
     open_runtime,
     project_of,
-    read_config,
     say,
 )
 from labelloop.errors import UsageError
@@ -141,11 +140,12 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Turn labelled data of one format into another, without Label Studio; what either cannot hold is told."""
+    from labelloop.label_config import read_label_config
     from labelloop.progress import progress_bar
     from labelloop.settings import load_settings
     from sync.formats.converting import converted
 
-    parsed = read_config(config) if config is not None else None
+    parsed = read_label_config(config) if config is not None else None
     services = load_settings(settings).services
     with _scratch() as scratch:
         found = converted(

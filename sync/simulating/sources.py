@@ -10,7 +10,7 @@ import orjson
 
 from labelloop.datasets import Dataset, read_dataset
 from labelloop.errors import DataError, UsageError
-from labelloop.label_config import LabelConfig
+from labelloop.label_config import read_label_config
 from sync.folds import groups_of
 from sync.formats.converting import converted
 from sync.formats.freezing_exports import dataset_from_export
@@ -68,7 +68,7 @@ def prepare(
     else:
         if name == "coco" and path.is_file() and _is_export(path):
             raise UsageError(f"{path} is an export of Label Studio; give its label config: --config config.xml")
-        given = _config(config) if config is not None else None
+        given = read_label_config(config) if config is not None else None
         found = converted(path, name, scratch, task=task, config=given, images=images, progress=progress)
         source = scratch / "converted.json", scratch / "converted.xml"
         made, fetch = dataset_from_export(*source, scratch / "version", kinds=("human", "import")), found.fetch
@@ -76,8 +76,9 @@ def prepare(
     dataset = read_dataset(folder)
     truths = {task_id for task_id, _, _ in dataset.truth("train")} - failed.keys()
     groups = groups_of(dataset)
-    drawn = {task_id for task_id in truths if salted_unit("simulate", "test", str(groups[task_id])) < test_share}
-    test = _told_test(dataset, truths) or drawn
+    test = _told_test(dataset, truths) or {
+        task_id for task_id in truths if salted_unit("simulate", "test", str(groups[task_id])) < test_share
+    }
     pool = truths - test
     if not pool or not test:
         raise DataError(f"{path}: {len(pool)} tasks to learn from and {len(test)} to test by; both are needed")
@@ -110,15 +111,6 @@ def _is_export(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
-
-
-def _config(path: Path) -> LabelConfig:
-    from labelloop.label_config import parse_label_config
-
-    try:
-        return parse_label_config(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--config: {path} can't be read as a label config (XML in UTF-8): {error}") from error
 
 
 def _told_test(dataset: Dataset, tasks: set[int]) -> set[int]:
