@@ -24,7 +24,7 @@ import psutil
 from sqlalchemy import update
 
 from benchmarks._changed_agreement import write
-from benchmarks._comparison import at_most
+from benchmarks._comparison import at_least
 from labelloop.artefacts import folder_digest
 from labelloop.demo.texts import TOPIC_LABELS, ClassTruth, generate_classification
 from labelloop.registry import model_name
@@ -328,7 +328,7 @@ def killed_trainings(folder: Path, redis_url: str, mlflow_uri: str) -> Iterator[
 
 
 def kill_rows(kills: int, kinds: Sequence[str] = KINDS, seed: int = 0) -> list[dict[str, Any]]:
-    """A row for each kind of kill: how many of `kills` left anything wrong."""
+    """A row for each kind of kill: after how many of `kills` all was well."""
     from labelloop.services.local import up
 
     rows = []
@@ -349,9 +349,8 @@ def kill_rows(kills: int, kinds: Sequence[str] = KINDS, seed: int = 0) -> list[d
 
 def _row(kind: str, done: Sequence[Killed], length_s: float) -> dict[str, Any]:
     bad = [each for each in done if each.wrong]
-    return at_most(
-        f"kills of the {_NAMES[kind]} that left something wrong, of {len(done)}",
-        len(bad) or 1e-9, 1e-9, unit="trainings", equal=not bad,
-        steps=dict(Counter(each.step for each in done)), attempts=dict(Counter(str(each.attempts) for each in done)),
+    return at_least(
+        f"kills of the {_NAMES[kind]} after which all was well, of {len(done)}", len(done) - len(bad), len(done),
+        f"all {len(done)}", unit="kills", steps=dict(Counter(each.step for each in done)), attempts=dict(Counter(str(each.attempts) for each in done)),
         wrong=[word for each in bad for word in each.wrong], training_s=round(length_s, 2),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,13 @@ ROUNDS = 5
 #: Seconds between two requests: a person who labels fast, or ten of them.
 PACE_S = 0.02
 TEXTS = 20_000
+DATASETS: dict[str, Callable[[Path], Path]] = {
+    "sklearn_text": lambda folder: text_dataset(folder, TEXTS)[0],
+    "yolo": lambda folder: image_dataset(folder)[0],
+}
 
 
-def latency_rows(requests: int) -> list[dict[str, Any]]:
+def latency_rows(requests: int, kinds: Sequence[str] = tuple(DATASETS)) -> list[dict[str, Any]]:
     """A row for each kind of training beside the same backend of texts; `requests` at rest, and as many in a training.
 
     Rounds with and without a training take turns, so that both see the same other load of the machine.
@@ -37,10 +41,7 @@ def latency_rows(requests: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="labelloop-latency-") as scratch:
         folder = Path(scratch)
         trained = text_version(folder / "served", "sklearn_text", lambda text: None)
-        datasets = {
-            "sklearn_text": text_dataset(folder / "texts", TEXTS)[0],
-            "yolo": image_dataset(folder / "images")[0],
-        }
+        datasets = {kind: DATASETS[kind](folder / f"{kind}-dataset") for kind in kinds}
         data = [{"text": short_text(number)} for number in range(100)]
         threads = ServiceSettings().threads
         with running("sklearn_text", trained.version, trained.config, data, folder, threads=threads) as backend:

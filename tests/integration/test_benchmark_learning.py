@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import learning
 from benchmarks._comparison import show
+from benchmarks._latency_in_training import latency_rows
 
 pytestmark = pytest.mark.integration
 
@@ -30,3 +31,12 @@ def test_orders_are_whole_and_quick(capsys: pytest.CaptureFixture[str]) -> None:
         "order of 50000 tasks by uncertainty",
         "order of 5000 tasks by hybrid",
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")
+def test_latency_is_measured_at_rest_and_while_a_training_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    show("learning", latency_rows(20, ["sklearn_text"]), as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["requests"] == 100 and min(row["p95_ms"].values()) > 0 < min(row["median_ms"].values())
+    assert set(row["p95_ms"]) == {"at rest", "training", "without nice"}
+    assert row["ours"] == pytest.approx(row["p95_ms"]["training"] / row["p95_ms"]["at rest"], rel=0.01)
