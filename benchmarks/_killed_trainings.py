@@ -351,6 +351,7 @@ def _row(kind: str, done: Sequence[Killed], length_s: float) -> dict[str, Any]:
     bad = [each for each in done if each.wrong]
     return at_least(
         f"kills of the {_NAMES[kind]} after which all was well, of {len(done)}", len(done) - len(bad), len(done),
-        f"all {len(done)}", unit="kills", steps=dict(Counter(each.step for each in done)), attempts=dict(Counter(str(each.attempts) for each in done)),
+        f"all {len(done)}", unit="kills",
+        steps=dict(Counter(each.step for each in done)), attempts=dict(Counter(str(each.attempts) for each in done)),
         wrong=[word for each in bad for word in each.wrong], training_s=round(length_s, 2),
     )  # fmt: skip
