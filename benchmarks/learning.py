@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._comparison import show
+from benchmarks._detection_loop import loop_rows
 from benchmarks._first_servings import serving_rows
 from benchmarks._killed_trainings import kill_rows
 from benchmarks._latency_in_training import latency_rows
@@ -21,7 +22,7 @@ from benchmarks._saved_labels import saving_rows
 
 @dataclass(frozen=True)
 class Given:
-    """What sizes are divided by, tables for the part `strategies`, and how often the part `kills` kills each."""
+    """What sizes are divided by, tables (part `strategies`) and folders (`loop`), and how often the part `kills` kills each."""
 
     shrink: int = 1
     data: Sequence[Path] = ()
@@ -34,7 +35,12 @@ PARTS: dict[str, Callable[[Given], list[dict[str, Any]]]] = {
     "order": lambda given: order_rows(1_000_000 // given.shrink, 100_000 // given.shrink),
     "keys": lambda given: key_rows(10_000 // given.shrink),
     "servings": lambda given: serving_rows(1000 // given.shrink),
-    "strategies": lambda given: saving_rows(given.data, max(2, 10 // given.shrink), os.cpu_count() or 1),
+    "loop": lambda given: loop_rows(
+        [each for each in given.data if each.is_dir()], max(1, 3 // given.shrink), max(1, 30 // given.shrink), 320
+    ),
+    "strategies": lambda given: saving_rows(
+        [each for each in given.data if each.is_file()], max(2, 10 // given.shrink), os.cpu_count() or 1
+    ),
     "kills": lambda given: kill_rows(given.kills),
     "latency": lambda given: latency_rows(1000 // given.shrink),
 }
@@ -55,7 +61,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), choices=list(PARTS), help="these parts alone")
     parser.add_argument("--shrink", type=int, default=1, help="divide each size by this, to try it (default 1)")
     parser.add_argument(
-        "--data", nargs="*", default=(), type=Path, help="CSV files (text,label) for strategies; default: made texts"
+        "--data",
+        nargs="*",
+        default=(),
+        type=Path,
+        help="CSV files (text,label) for strategies (default: made texts), folders of images with boxes for loop",
     )
     parser.add_argument("--kills", type=int, default=10, help="for kills: how often each of three (default 10)")
     given = parser.parse_args()

@@ -113,6 +113,18 @@ class Demo:
         self._wait(step, "people to reach the goal of every project")
         self.crowd.tell_all(pause=True)
 
+    def label_until(self, run: ProjectRun, count: int) -> None:
+        """People label until one project has so many training labels; then they pause."""
+
+        def reached() -> bool:
+            self._check_health()
+            self._show()
+            return self._training_labels(run) >= count
+
+        self.crowd.tell_all(quota={})
+        self._wait(reached, f"{count} labels of {run.project.title}")
+        self.crowd.tell_all(pause=True)
+
     def settle(self) -> None:
         """Wait until every training is over and what it earned is served."""
 

@@ -40,3 +40,9 @@ def test_latency_is_measured_at_rest_and_while_a_training_runs(capsys: pytest.Ca
     assert row["requests"] == 100 and min(row["p95_ms"].values()) > 0 < min(row["median_ms"].values())
     assert set(row["p95_ms"]) == {"at rest", "training", "without nice"}
     assert row["ours"] == pytest.approx(row["p95_ms"]["training"] / row["p95_ms"]["at rest"], rel=0.01)
+
+
+def test_the_part_of_the_real_loop_asks_for_images(capsys: pytest.CaptureFixture[str]) -> None:
+    show("learning", learning.measure(["loop"]), as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert not row["ok"] and "--data names no folder" in row["reason"]
