@@ -34,7 +34,10 @@ NER_XML = (
     + "".join(f'<Label value="{name}"/>' for name in NER_LABELS)
     + '</Labels><Text name="text" value="$text"/></View>'
 )
-IMAGE_XML = '<View><Image name="i" value="$image"/><RectangleLabels name="b" toName="i"><Label value="cat"/></RectangleLabels></View>'
+IMAGE_XML = (
+    '<View><Image name="i" value="$image"/><RectangleLabels name="b" toName="i"><Label value="cat"/>'
+    "</RectangleLabels></View>"
+)
 CLASS_XML = (
     '<View><Text name="text" value="$text"/><Choices name="topic" toName="text">'
     + "".join(f'<Choice value="{name}"/>' for name in TOPIC_LABELS)
