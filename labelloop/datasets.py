@@ -67,7 +67,7 @@ _parsed = lru_cache(maxsize=8)(parse_label_config)
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset version opened for reading; tables are read when first asked for."""
+    """A dataset version opened for reading; tables and the names of media are read when first asked for."""
 
     path: Path
     manifest: Mapping[str, Any]

@@ -76,13 +76,13 @@ def test_media_is_found_by_task_and_address(tmp_path: Path) -> None:
         '<Choices name="d" toName="j"><Choice value="a"/></Choices></View>'
     )
     write(tmp_path, body() | {"label_config": xml})
-    dataset = read_dataset(tmp_path)
     data = {"pages": ["/p1", "/p2", 7], "photo": "/q"}
-    assert dataset.media(1, data) == {}
+    assert read_dataset(tmp_path).media(1, data) == {}
     media = tmp_path / "media"
     media.mkdir()
     for name in ("1-0.png", "1-2.jpg", "11-1.png"):
         (media / name).touch()
+    dataset = read_dataset(tmp_path)
     assert dataset.media(1, data) == {"/p1": media / "1-0.png", "/q": media / "1-2.jpg"}
 
 
