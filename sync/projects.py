@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backends import NO_BACKEND
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
 from labelloop.label_studio import LabelStudio
@@ -44,13 +45,13 @@ def create_project(
     project_id = int(project["id"])
     if webhook_url is not None and secret is not None:
         client.ensure_webhook(project_id, webhook_url.replace("{project}", str(project_id)), secret)
-    if backend_url is not None:
+    if backend_url is not None and template.backend is not None:
         client.ensure_ml_backend(project_id, backend_url, f"labelloop {template.backend}", backend_login)
     store.put_project(
         project_id=project_id,
         title=title,
         task_type=template.task_type,
-        backend=template.backend,
+        backend=template.backend or NO_BACKEND,
         label_config=project["label_config"],
         settings=settings.model_dump(mode="json"),
     )
