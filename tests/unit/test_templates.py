@@ -64,7 +64,7 @@ def test_a_config_is_whole_and_has_a_colour_for_every_class_that_is_drawn(name: 
     labels = [element for element in ElementTree.fromstring(template.config).iter("Label")]
     assert len({element.attrib["background"] for element in labels}) == len(labels)
     control = main_control(template)
-    assert control.name == "label" and control.to_name == template.data_key
+    assert control.name == "label" and control.data_key == template.data_key
 
 
 @pytest.mark.parametrize("name", NAMES)
