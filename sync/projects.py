@@ -120,6 +120,10 @@ def _repaired(client: LabelStudio, project: dict[str, Any], wanted: str, guideli
 
 
 def _covers(config: str, wanted: str) -> bool:
-    """True when `config` has every control of `wanted` with at least its classes."""
-    have = {control.name: set(control.classes) for control in parse_label_config(config).controls}
-    return all(set(control.classes) <= have.get(control.name, set()) for control in parse_label_config(wanted).controls)
+    """True when `config` has every control of `wanted` with at least its classes; notes in free text may be missing."""
+    have, need = parse_label_config(config), parse_label_config(wanted)
+    classes = {control.name: set(control.classes) for control in have.controls}
+    answers = {(control.name, control.tag) for control in have.answers}
+    return all(set(control.classes) <= classes.get(control.name, set()) for control in need.controls) and all(
+        (control.name, control.tag) in answers for control in need.answers if control.tag != "TextArea"
+    )

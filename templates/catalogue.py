@@ -20,8 +20,8 @@ from labelloop.errors import DataError, UsageError
 from labelloop.label_config import CONTROL_TAGS, Control, parse_label_config
 from labelloop.settings import ProjectSettings
 
-#: Between the steps of a class that lies below others: "Delivery > Late" in a taxonomy.
-STEP = " > "
+#: Between the steps of a class that lies below others: "Delivery / Late" in a taxonomy.
+STEP = " / "
 _KEYS = ("title", "task_type", "backend", "control", "data_key", "classes", "quality", "active_learning", "export")
 _SECTIONS = ("quality", "active_learning", "export")
 _SHOWN = re.compile(r'\bvalue="\$(\w+)"')
@@ -56,7 +56,7 @@ class Template:
         """The label config with these classes, in this order; the example's own is the file as it is.
 
         UsageError for an empty, blank or doubled class, and for classes where the template has none. A class of a taxonomy may
-        be a path, as "Delivery > Late".
+        be a path, as "Delivery / Late".
         """
         if not self.example_classes and not isinstance(classes, str):
             if classes:

@@ -17,7 +17,7 @@ def project_create(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="comma-separated, in the order of the config; in a tree as `Order > Late`"),
+        typer.Option("--classes", help="comma-separated, in the order of the config; in a tree as `Order / Late`"),
     ] = None,
     backend: Annotated[str | None, typer.Option("--backend", help="instead of the template's, as `rules`")] = None,
     settings: SettingsFile = None,

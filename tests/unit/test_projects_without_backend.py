@@ -56,6 +56,38 @@ def test_a_backend_is_wired_where_the_template_names_one(name: str, runtime: Run
     assert (project.backend, remote.backends) == (template.backend or NO_BACKEND, wired)
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "kept"),
+    [
+        ("rating", "rating", True),
+        ("rating", "pairwise", False),
+        ("pairwise", "rating", False),
+        ("text_taxonomy", "text_classification", False),
+    ],
+)
+def test_a_project_of_that_title_keeps_its_config_where_it_asks_the_same(
+    name: str, there: str, kept: bool, runtime: Runtime
+) -> None:
+    old = load_template(there).config.replace("<View>", "<View><!-- by hand -->", 1).replace('"comment"', '"why"')
+    changed: list[str] = []
+
+    class There(Remote):
+        def project_titled(self, title: str) -> Any:
+            shown = {"sampling": sync.projects.SAMPLING, "show_collab_predictions": True, "expert_instruction": "x"}
+            return {"id": 7, "title": title, "label_config": old, **shown}
+
+        def update_project(self, project_id: int, label_config: str) -> dict[str, Any]:
+            changed.append(label_config)
+            return {"id": project_id, "label_config": label_config}
+
+    template = load_template(name)
+    made: Any = (There(), runtime.store, template, "P", template.example_classes, ProjectSettings())
+    create_project(*made)
+    assert changed == ([] if kept else [template.config])
+    project = runtime.store.project(7)
+    assert project is not None and project.label_config == (old if kept else template.config)
+
+
 def test_no_training_starts_or_is_asked_for(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = load_template("pairwise")
     made: Any = (Remote(), runtime.store, template, "Answers", (), ProjectSettings())

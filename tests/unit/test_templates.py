@@ -106,13 +106,13 @@ def test_what_a_template_names_is_there(name: str) -> None:
 
 def test_classes_of_a_tree_are_paths() -> None:
     template = load_template("text_taxonomy")
-    xml = template.config_for(["a > b > c", "d", "a > e"])
+    xml = template.config_for(["a / b / c", "d", "a / e"])
     assert main_control(template, xml).paths == {("a",), ("a", "b"), ("a", "b", "c"), ("a", "e"), ("d",)}
-    for wrong in ("a >  > b", "a > ", " > b", "a > b\n"):
+    for wrong in ("a /  / b", "a / ", " / b", "a / b\n"):
         with pytest.raises(UsageError, match="is no class name"):
             template.config_for(["d", wrong])
     with pytest.raises(UsageError, match="listed twice"):
-        template.config_for(["a > b", "a > b"])
+        template.config_for(["a / b", "a / b"])
 
 
 @pytest.mark.parametrize("name", ["pairwise", "rating"])
