@@ -29,3 +29,14 @@ def test_tasks_of_a_template_come_in(name: str, tmp_path: Path, sqlite_store: St
         assert all(sample["data"] in found for sample in template.samples)
         assert site.ingest(source).present == len(template.samples)
         site.agree()
+
+
+@pytest.mark.parametrize(("name", "key"), [("pairwise", "right"), ("pairwise", "question"), ("rating", "question")])
+def test_tasks_that_differ_in_one_of_their_texts_are_two(
+    name: str, key: str, tmp_path: Path, sqlite_store: Store
+) -> None:
+    template = load_template(name)
+    first = dict(template.samples[0]["data"])
+    with ingest_site(tmp_path, sqlite_store, template.config) as site:
+        report = site.ingest(texts(tmp_path / "rows.jsonl", [first, {**first, key: "Something else."}]))
+        assert (report.added, report.duplicates) == (2, 0)
