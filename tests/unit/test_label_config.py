@@ -134,5 +134,5 @@ def test_a_comparison_stands_under_the_first_of_what_it_compares() -> None:
         f'<View>{text}<Pairwise name="p" toName="a, b"/><Pairwise name="q" toName="c,a"/></View>'
     )
     (found,) = config.answers
-    assert (found.name, found.to_name, found.data_key, found.object_tag) == ("p", "p", "one", "Text")
+    assert (found.name, found.to_name, found.data_key, found.object_tag) == ("p", "a", "one", "Text")
     assert (found.region_type, found.value_key) == ("pairwise", "selected")
