@@ -24,6 +24,8 @@ class BackendEntry:
     trains_on_gpu: bool = False
 
 
+#: What a project has for its backend where none answers for its label config.
+NO_BACKEND = "none"
 BACKENDS: dict[str, BackendEntry] = {
     "yolo": BackendEntry("backends.yolo", "yolo", ("torch", "ultralytics"), trains_on_gpu=True),
     "spacy_nlp": BackendEntry("backends.spacy_nlp", "spacy", ("spacy", "selectolax"), trains_on_gpu=True),
@@ -34,6 +36,10 @@ BACKENDS: dict[str, BackendEntry] = {
 
 def backend_entry(name: str) -> BackendEntry:
     """Where a backend lives; UsageError names the known ones."""
+    if name == NO_BACKEND:
+        raise UsageError(
+            "no backend learns this project's labels; where one can, `labelloop project create TITLE --backend NAME` names it"
+        )
     entry = BACKENDS.get(name)
     if entry is None:
         close = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.5)

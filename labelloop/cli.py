@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 project_app = typer.Typer(no_args_is_help=True, help="Projects in Label Studio that labelloop looks after.")
 app.add_typer(project_app, name="project")
 project_app.command("create")(projects.project_create)
+project_app.command("templates")(projects.project_templates)
 dataset_app = typer.Typer(no_args_is_help=True, help="Dataset versions: frozen labels, named by what they hold.")
 app.add_typer(dataset_app, name="dataset")
 dataset_app.command("create")(datasets.dataset_create)

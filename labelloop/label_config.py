@@ -161,11 +161,14 @@ def parse_label_config(xml: str) -> LabelConfig:
     answers: list[Control] = []
     for element in root.iter():
         name, to_name = element.attrib.get("name", ""), element.attrib.get("toName", "")
-        if element.tag in ANSWER_TAGS and to_name in objects:
-            object_tag, value, listed, attributes = objects[to_name]
+        # A <Pairwise> names both of what it compares. It stands under the first: Label Studio takes suggestions so, though the
+        # editor's own results name the control itself.
+        answered = to_name.partition(",")[0].strip()
+        if element.tag in ANSWER_TAGS and answered in objects:
+            object_tag, value, listed, attributes = objects[answered]
             answers.append(
                 Control(
-                    element.tag, name, to_name, value.lstrip("$"), object_tag, (), dict(element.attrib), listed,
+                    element.tag, name, answered, value.lstrip("$"), object_tag, (), dict(element.attrib), listed,
                     object_attributes=attributes,
                 )
             )  # fmt: skip

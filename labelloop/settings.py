@@ -97,6 +97,7 @@ class ExportSection(_Section):
     """What leaves by default, and where to."""
 
     format: Literal["coco", "voc", "yolo", "spacy", "huggingface", "csv", "jsonl", "conll", "parquet"] = "coco"
+    task: str | None = None
     output_dir: str = "./labeled_data"
     train_val_split: Share = 0.85
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backends import NO_BACKEND
 from labelloop.errors import DataError
 from labelloop.label_config import parse_label_config
 from labelloop.label_studio import LabelStudio
@@ -44,13 +45,13 @@ def create_project(
     project_id = int(project["id"])
     if webhook_url is not None and secret is not None:
         client.ensure_webhook(project_id, webhook_url.replace("{project}", str(project_id)), secret)
-    if backend_url is not None:
+    if backend_url is not None and template.backend is not None:
         client.ensure_ml_backend(project_id, backend_url, f"labelloop {template.backend}", backend_login)
     store.put_project(
         project_id=project_id,
         title=title,
         task_type=template.task_type,
-        backend=template.backend,
+        backend=template.backend or NO_BACKEND,
         label_config=project["label_config"],
         settings=settings.model_dump(mode="json"),
     )
@@ -119,6 +120,10 @@ def _repaired(client: LabelStudio, project: dict[str, Any], wanted: str, guideli
 
 
 def _covers(config: str, wanted: str) -> bool:
-    """True when `config` has every control of `wanted` with at least its classes."""
-    have = {control.name: set(control.classes) for control in parse_label_config(config).controls}
-    return all(set(control.classes) <= have.get(control.name, set()) for control in parse_label_config(wanted).controls)
+    """True when `config` has every control of `wanted` with at least its classes; notes in free text may be missing."""
+    have, need = parse_label_config(config), parse_label_config(wanted)
+    classes = {control.name: set(control.classes) for control in have.controls}
+    answers = {(control.name, control.tag) for control in have.answers}
+    return all(set(control.classes) <= classes.get(control.name, set()) for control in need.controls) and all(
+        (control.name, control.tag) in answers for control in need.answers if control.tag != "TextArea"
+    )

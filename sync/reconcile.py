@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backends import NO_BACKEND
 from labelloop.progress import Counting, not_counted
 from labelloop.queueing import (
     prelabel_request,
@@ -129,6 +130,8 @@ def _trigger(runtime: Runtime, project: ProjectRow, now: bool) -> tuple[Decision
     running = running_training(store, project_id) is not None
     found = waiting(runtime, project)
     last = found.last
+    if project.backend == NO_BACKEND:
+        return Decision(False, found.labels, "no backend learns this project's labels"), None
     if now and not running:
         decision = Decision(True, found.labels, "asked for")
     else:

@@ -1,1 +1,1 @@
-"""Project templates, one folder each: config.xml, template.yaml, guideline.md; `templates.catalogue` reads them."""
+"""Project templates, one folder each: config.xml, template.yaml, guideline.md, sample.json; `templates.catalogue` reads them."""

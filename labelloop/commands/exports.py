@@ -62,6 +62,7 @@ class _Wanted:
     classes: Sequence[ClassName] | None
     fetch: Fetch | None
     format: str
+    task: str | None
     output_dir: str
     train_share: float
 
@@ -107,8 +108,10 @@ def export(
                 if dataset
                 else _of_project(runtime, needed(project), consensus, scratch)
             )
+        # The task that the settings name is one of their format.
+        chosen = wanted.task if task is None and format is None else task
         options = _options(
-            task, wanted.train_share if split is None else split, test, images, rebase_paths, option, keep=False
+            chosen, wanted.train_share if split is None else split, test, images, rebase_paths, option, keep=False
         )
         report = _write(
             wanted, format or wanted.format, out, options, images_from, workers, scratch, services, mlflow_run, push,
@@ -155,7 +158,7 @@ def convert(
         options = _options(
             task, 1.0 if split is None else split, test, images, rebase_paths, option, keep=split is None
         )
-        wanted = _Wanted(found.source, found.classes, found.fetch, to_format, target, options.train_share)
+        wanted = _Wanted(found.source, found.classes, found.fetch, to_format, None, target, options.train_share)
         report = _write(wanted, to_format, target, options, None, workers, scratch, services, None, push, as_json)
     if not as_json:
         for each in found.rejected[:20]:
@@ -182,7 +185,7 @@ def _of_file(file: Path, config: Path | None, consensus: str, settings: Path | N
         raise UsageError("--file needs --config: the project's label config as XML")
     defaults = load_settings(settings).defaults.export
     source = open_export(file, config, checked_policy(consensus))
-    return _Wanted(source, None, None, defaults.format, defaults.output_dir, defaults.train_val_split)
+    return _Wanted(source, None, None, defaults.format, defaults.task, defaults.output_dir, defaults.train_val_split)
 
 
 def _of_project(runtime: Any, project: str, consensus: str, scratch: Path) -> _Wanted:
@@ -196,7 +199,7 @@ def _of_project(runtime: Any, project: str, consensus: str, scratch: Path) -> _W
     opened = open_dataset(runtime.services.artifacts, version, scratch)
     own = runtime.project_settings(row).export
     fetch = runtime.media.fetch if uses_media(row) else None
-    return _Wanted(open_version(opened), None, fetch, own.format, own.output_dir, own.train_val_split)
+    return _Wanted(open_version(opened), None, fetch, own.format, own.task, own.output_dir, own.train_val_split)
 
 
 def _of_version(runtime: Any, dataset: str, scratch: Path) -> _Wanted:
@@ -206,7 +209,7 @@ def _of_version(runtime: Any, dataset: str, scratch: Path) -> _Wanted:
     opened = open_dataset(runtime.services.artifacts, dataset, scratch)
     own = runtime.settings.defaults.export
     fetch = runtime.media.fetch if opened.label_config.has_media else None
-    return _Wanted(open_version(opened), None, fetch, own.format, own.output_dir, own.train_val_split)
+    return _Wanted(open_version(opened), None, fetch, own.format, own.task, own.output_dir, own.train_val_split)
 
 
 def _options(

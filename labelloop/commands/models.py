@@ -29,6 +29,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train now, however few labels are new, and watch or cancel a training; or pause and resume what the trigger starts."""
+    from backends import NO_BACKEND, backend_entry
+
     runtime = open_runtime(settings)
     row = project_of(runtime, project)
     if pause + resume + follow + cancel > 1:
@@ -45,6 +47,8 @@ def train(
         runtime.store.pause_training(row.project_id, pause)
         say({"project": row.project_id, "training_paused": pause}, as_json, "paused" if pause else "resumed")
         return
+    if row.backend == NO_BACKEND:
+        backend_entry(row.backend)
     queued = runtime.queue.request_training(row.project_id)
     text = (
         "a training is queued; `labelloop models` shows its outcome" if queued else "a training was asked for already"

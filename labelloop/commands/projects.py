@@ -12,9 +12,12 @@ from labelloop.errors import UsageError
 
 def project_create(
     title: Annotated[str, typer.Argument(help="title in Label Studio")],
-    template: Annotated[str | None, typer.Option("--template", help="task type, as `bbox`")] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="task type, as `bbox`; `labelloop project templates` lists them")
+    ] = None,
     classes: Annotated[
-        str | None, typer.Option("--classes", help="comma-separated, in the order of the config")
+        str | None,
+        typer.Option("--classes", help="comma-separated, in the order of the config; in a tree as `Order / Late`"),
     ] = None,
     backend: Annotated[str | None, typer.Option("--backend", help="instead of the template's, as `rules`")] = None,
     settings: SettingsFile = None,
@@ -45,13 +48,39 @@ def project_create(
         title,
         names,
         used,
-        backend_url=services.backend_urls.get(chosen.backend),
+        backend_url=services.backend_urls.get(chosen.backend) if chosen.backend else None,
         webhook_url=f"{services.receiver_url}/hooks/label-studio/{{project}}" if services.receiver_url else None,
         secret=services.secret() if services.receiver_url else None,
         backend_login=services.backend_login,
     )
     report = {"project": project_id, "title": title, "template": chosen.name, "backend": chosen.backend}
     say(report, as_json, f"project {project_id} ({title}) is set up: {services.label_studio_url}/projects/{project_id}")
+
+
+def project_templates(as_json: AsJson = False) -> None:
+    """The templates: what each asks people, which backend learns it, its example classes, what it is exported as."""
+    from templates.catalogue import list_templates, load_template
+
+    found = [load_template(name) for name in list_templates()]
+    report = {
+        "templates": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "backend": each.backend,
+                "control": each.control,
+                "data_keys": list(each.data_keys),
+                "classes": list(each.example_classes),
+                "export": dict(each.defaults["export"]),
+            }
+            for each in found
+        ]
+    }
+    lines = [
+        f"{each.name:<22}{each.title:<46}{each.backend or 'no backend':<14}{', '.join(each.example_classes)}".rstrip()
+        for each in found
+    ]
+    say(report, as_json, "\n".join(lines))
 
 
 def sync(

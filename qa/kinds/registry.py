@@ -13,6 +13,8 @@ from qa.kinds.kind import Kind
 
 #: Kinds whose answers are classes of the task as a whole: models give a probability of each.
 CLASS_KINDS = ("categories", "ratings", "sets")
+#: What a <TextArea> is called whose text is about the labelling and no part of the label: nobody is held to the same words.
+NOTES = ("comment", "comments", "note", "notes")
 #: control tag -> (module of its kind below qa.kinds, name of the kind there)
 _KINDS = {
     "Choices": ("categories", "CATEGORIES"),
@@ -70,6 +72,8 @@ def why_unmeasured(control: Control) -> str | None:
     """Why a control is not measured; None when it is."""
     if _is_beside_shapes(control):
         return f"the classes of <Labels> on <{control.object_tag}> are measured with the shapes that carry them"
+    if _is_note(control):
+        return "what people note about a task is no part of its label"
     if _kind(control) is None:
         return f"agreement on <{control.tag}> is not measured"
     return "answers about single regions are not measured: people's regions differ" if control.per_region else None
@@ -77,7 +81,7 @@ def why_unmeasured(control: Control) -> str | None:
 
 def _kind(control: Control) -> Kind | None:
     tag, several = control.tag, control.attributes.get("choice") == "multiple"
-    if _is_beside_shapes(control):
+    if _is_beside_shapes(control) or _is_note(control):
         return None
     # Without `choice` Label Studio lets people pick one.
     module, name = ("sets", "SETS") if tag == "Choices" and several else _KINDS.get(tag, ("", ""))
@@ -87,6 +91,11 @@ def _kind(control: Control) -> Kind | None:
 def _is_beside_shapes(control: Control) -> bool:
     """Whether it only names the classes of what a <Brush>, <Rectangle> or other shape without classes draws."""
     return control.tag == "Labels" and control.object_tag in ("Image", "Video")
+
+
+def _is_note(control: Control) -> bool:
+    """Whether it takes what people want to say about a task, beside their answer."""
+    return control.tag == "TextArea" and control.name.casefold() in NOTES
 
 
 def _elements(config: LabelConfig) -> list[Element]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+from template_labels import answer_to
 
 from labelloop.label_studio import LabelStudio
 from labelloop.settings import ProjectSettings, load_settings
@@ -24,7 +26,6 @@ pytestmark = pytest.mark.e2e
 
 PATIENCE_MS = 30_000
 VERSION = "model-p1-v1-r1"
-TEXT = "Ada Lovelace wrote to Charles Babbage in London."
 
 
 @pytest.fixture(scope="module")
@@ -53,35 +54,29 @@ def signed_in(browser_page: Page, label_studio: Any) -> Page:
     return browser_page
 
 
-def image() -> str:
-    """A small picture as an address of its own."""
-    file = io.BytesIO()
-    Image.new("RGB", (320, 240), (200, 210, 220)).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def shown(page: Page, template: Template, region: dict[str, Any], data: dict[str, Any]) -> None:
+    """The task and the suggestion are on the page: in the list of regions, or as what is chosen."""
+    first = template.example_classes[0] if template.example_classes else ""
+    match region["type"]:
+        case "choices":
+            ticked = page.get_by_role("checkbox", name=first).or_(page.get_by_role("radio", name=first))
+            expect(ticked).to_be_checked(timeout=PATIENCE_MS)
+        case "taxonomy":
+            expect(page.get_by_text(first).first).to_be_visible(timeout=PATIENCE_MS)
+        case "rating":
+            expect(page.locator("[class*=rate-star-full]")).to_have_count(region["value"]["rating"])
+        case "pairwise":
+            chosen = page.locator("[class*=bg-primary-background]", has_text=data[region["value"]["selected"]])
+            expect(chosen.first).to_be_visible(timeout=PATIENCE_MS)
+        case _:
+            expect(page.locator("[class*=outliner]", has_text=first).first).to_be_visible(timeout=PATIENCE_MS)
+    for text in (value for key, value in data.items() if key not in ("image", "row")):
+        expect(page.get_by_text(text[-12:]).first).to_be_visible()
 
 
-def suggestion(template: Template) -> dict[str, Any]:
-    """One region of the template's first class."""
-    first = [template.example_classes[0]]
-    named = {"id": "r1", "from_name": "label", "to_name": template.data_key}
-    if template.name == "bbox":
-        box = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0, "rectanglelabels": first}
-        return {**named, "type": "rectanglelabels", "original_width": 320, "original_height": 240, "value": box}
-    if template.name == "ner":
-        return {**named, "type": "labels", "value": {"start": 0, "end": 12, "text": TEXT[:12], "labels": first}}
-    return {**named, "type": "choices", "value": {"choices": first}}
-
-
-def shown(page: Page, template: Template) -> None:
-    """The suggestion is on the page: in the list of regions, or as the ticked choice."""
-    first = template.example_classes[0]
-    if template.name == "text_classification":
-        expect(page.get_by_role("checkbox", name=first).or_(page.get_by_role("radio", name=first))).to_be_checked()
-    else:
-        regions = page.locator("[class*=outliner]", has_text=first)
-        expect(regions.first).to_be_visible(timeout=PATIENCE_MS)
-    if template.name != "bbox":
-        expect(page.get_by_text("Ada Lovelace").first).to_be_visible()
+def said(result: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    """What each region says under which control, without its place."""
+    return sorted((r["from_name"], r["type"], r["value"].get(r["type"], r["value"].get("selected"))) for r in result)
 
 
 @pytest.mark.parametrize("name", list_templates())
@@ -94,17 +89,17 @@ def test_a_person_sees_guideline_and_suggestion_and_submits_by_a_click(
     with LabelStudio(label_studio.url, label_studio.token) as client:
         project = create_project(client, store, template, title, template.example_classes, ProjectSettings())
         store.engine.dispose()
-        data = {template.data_key: image() if name == "bbox" else TEXT}
-        task = client.import_tasks(project, [{"data": data}])[0]
-        region = suggestion(template)
-        row = {"task": task, "result": [region], "score": 0.1, "model_version": VERSION}
+        sample = dict(template.samples[0])
+        task = client.import_tasks(project, [sample])[0]
+        result = answer_to(template, sample["data"])
+        row = {"task": task, "result": result, "score": 0.1, "model_version": VERSION}
         client.push_predictions(project, [row])
         client.set_model_version(project, VERSION)
 
         page.goto(f"{label_studio.url}/projects/{project}/data")
         page.get_by_role("button", name="Label All Tasks").click()
         reads_the_guideline(page, template)
-        shown(page, template)
+        shown(page, template, result[-1], sample["data"])
         with page.expect_response(lambda answer: is_submit(answer, task)) as submitted:
             page.locator("button", has_text=re.compile(r"^\s*Submit\s*$")).click()
         assert submitted.value.status == 201
@@ -112,9 +107,7 @@ def test_a_person_sees_guideline_and_suggestion_and_submits_by_a_click(
         made = client.request("GET", f"/api/tasks/{task}/annotations/")
         predicted = client.request("GET", "/api/predictions/", params={"task": task})
         assert [row["parent_prediction"] for row in made] == [predicted[0]["id"]]
-        (label,) = made[0]["result"]
-        assert label["from_name"] == region["from_name"]
-        assert label["value"][label["type"]] == [template.example_classes[0]]
+        assert said(made[0]["result"]) == said(result)
         client.delete_project(project)
 
 

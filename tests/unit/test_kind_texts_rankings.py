@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from labelloop.label_config import parse_label_config
 from qa.kinds.kind import Kind, Readings
 from qa.kinds.rankings import RANKINGS, kendall_tau_b
-from qa.kinds.registry import kind_of
+from qa.kinds.registry import kind_of, measurable, unmeasured
 from qa.kinds.texts import TEXTS
 
 CONFIG = parse_label_config(
@@ -45,6 +45,17 @@ def test_texts_are_read_with_single_spaces() -> None:
     assert text_of("  two \n words ", "", "more") == "two words\nmore"
     assert text_of("  ") is None
     assert kind_of(SAID) is TEXTS and kind_of(PART) is None and kind_of(RANK) is RANKINGS
+
+
+def test_what_people_note_beside_an_answer_is_not_compared() -> None:
+    config = parse_label_config(
+        '<View><Text name="text" value="$text"/><TextArea name="Comment" toName="text"/>'
+        '<TextArea name="commented" toName="text"/><Rating name="note" toName="text"/></View>'
+    )
+    assert [control.name for control, _ in measurable(config)] == ["commented", "note"]
+    assert [(each["control"], each["reason"]) for each in unmeasured(config)] == [
+        ("Comment", "what people note about a task is no part of its label")
+    ]
 
 
 def test_texts_agree_but_for_their_edits() -> None:

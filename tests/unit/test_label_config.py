@@ -126,3 +126,13 @@ def test_the_paths_of_a_taxonomy_go_by_aliases() -> None:
         '<View><Choice value="cat"/></View></Choice><Choice value="cat"/></Taxonomy></View>'
     )
     assert config.control("c").paths == {("animal",), ("animal", "cat"), ("cat",)}
+
+
+def test_a_comparison_stands_under_the_first_of_what_it_compares() -> None:
+    text = '<Text name="a" value="$one"/><Text name="b" value="$two"/>'
+    config = parse_label_config(
+        f'<View>{text}<Pairwise name="p" toName="a, b"/><Pairwise name="q" toName="c,a"/></View>'
+    )
+    (found,) = config.answers
+    assert (found.name, found.to_name, found.data_key, found.object_tag) == ("p", "a", "one", "Text")
+    assert (found.region_type, found.value_key) == ("pairwise", "selected")

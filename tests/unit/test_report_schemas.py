@@ -157,6 +157,7 @@ def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
     "arguments",
     [
         ("project", "create", "Letters", "--template", "text_classification"),
+        ("project", "templates"),
         ("sync", "1"),
         ("train", "1"),
         ("train", "1", "--pause"),
@@ -172,7 +173,7 @@ def said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
     ids=" ".join,
 )
 def test_what_a_command_prints_is_valid(arguments: tuple[str, ...], said: Said) -> None:
-    validate("project-create" if arguments[0] == "project" else arguments[0], said(*arguments))
+    validate("-".join(arguments[:2]) if arguments[0] == "project" else arguments[0], said(*arguments))
 
 
 def test_the_consensus_of_a_project_is_of_its_labels_in_the_store(said: Said) -> None:

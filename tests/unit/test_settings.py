@@ -32,7 +32,7 @@ def refusal(path: Path | None, environ: dict[str, str] | None = None) -> str:
     [
         ("quality:\n  agrement_threshold: 0.5", ["quality.agrement_threshold", "did you mean 'agreement_threshold'"]),
         ("qualty:\n  spot_check: 0.5", ["unknown section 'qualty'", "did you mean 'quality'"]),
-        ("export:\n  zzz: 1", ["export.zzz", "known keys: format, output_dir, train_val_split"]),
+        ("export:\n  zzz: 1", ["export.zzz", "known keys: format, output_dir, task, train_val_split"]),
         ("active_learning:\n  explore_share: 2", ["active_learning.explore_share", "less than or equal to 1", "got 2"]),
         ("active_learning:\n  strategy: best", ["active_learning.strategy", "'hybrid'", "got 'best'"]),
         ("quality: 5", ["quality", "got 5"]),
