@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from labelloop.services.local import up
-from labelloop.settings import ServiceSettings
+from labelloop.settings import ServiceSettings, Settings
+from sync.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +49,15 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStud
             password=run.credentials.password,
             files_root=data / "files",
         )
+
+
+@pytest.fixture
+def runtime(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[Runtime]:
+    """The product on an empty store, against that Label Studio."""
+    services = ServiceSettings(
+        data=tmp_path, label_studio_url=label_studio.url, label_studio_token=SecretStr(label_studio.token)
+    )
+    made = Runtime(Settings(services=services))
+    yield made
+    made.client.close()
+    made.store.close()

@@ -6,18 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from pydantic import SecretStr
 
 from labelloop.errors import ServiceError
 from labelloop.label_config import parse_label_config
 from labelloop.label_studio import LabelStudio
-from labelloop.settings import ServiceSettings, Settings
 from labelloop.store import ProjectRow
 from labelloop.store.leases import holding
 from sync.forgetting import forget
@@ -39,17 +36,6 @@ CONFIG = (
 
 def choice(label: str) -> list[dict[str, Any]]:
     return [{"id": "r", "from_name": "topic", "to_name": "text", "type": "choices", "value": {"choices": [label]}}]
-
-
-@pytest.fixture
-def runtime(label_studio: Any, tmp_path: Path) -> Iterator[Runtime]:
-    services = ServiceSettings(
-        data=tmp_path, label_studio_url=label_studio.url, label_studio_token=SecretStr(label_studio.token)
-    )
-    made = Runtime(Settings(services=services))
-    yield made
-    made.client.close()
-    made.store.close()
 
 
 @pytest.fixture

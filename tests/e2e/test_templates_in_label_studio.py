@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from template_labels import answer_to
 
 from labelloop.label_studio import LabelStudio
-from labelloop.settings import ProjectSettings, ServiceSettings, Settings
+from labelloop.settings import ProjectSettings
 from labelloop.store.leases import holding
 from sync.mirror import Mirror
 from sync.projects import create_project
@@ -28,17 +26,6 @@ from templates.catalogue import Template, list_templates, load_template
 pytestmark = pytest.mark.e2e
 
 NAMES = list_templates()
-
-
-@pytest.fixture
-def runtime(label_studio: Any, tmp_path: Path) -> Iterator[Runtime]:
-    services = ServiceSettings(
-        data=tmp_path, label_studio_url=label_studio.url, label_studio_token=SecretStr(label_studio.token)
-    )
-    made = Runtime(Settings(services=services))
-    yield made
-    made.client.close()
-    made.store.close()
 
 
 def created(runtime: Runtime, template: Template, **more: Any) -> int:
